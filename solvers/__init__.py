@@ -1,0 +1,1 @@
+"""PDE solvers on structured Gaussian processes."""
