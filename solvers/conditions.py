@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.errors import ArgumentError
 from solvers.data import ArrayField, Field
 from solvers.domain import Box
 
@@ -93,17 +93,14 @@ class Face:
         return np.squeeze(self.field.on_grid(here), axis=self.axis)
 
 
-def faces_of(condition: Any, box: Box) -> list[str]:
+def faces_of(condition: Dirichlet, box: Box) -> list[str]:
     """The names of the faces that a condition is on.
 
     Raises
     ------
-    ArgumentError, ArgumentTypeError
-        If it is no condition, or names a face that the box does not have, or one twice.
+    ArgumentError
+        If it names a face that the box does not have, or one twice.
     """
-    if not isinstance(condition, Dirichlet):
-        remedy = "give conditions such as Dirichlet('sin(x)')"
-        raise ArgumentTypeError("conditions", repr(condition), remedy)
     if condition.on is None:
         return list(box.faces)
     names = [condition.on] if isinstance(condition.on, str) else list(condition.on)

@@ -258,6 +258,8 @@ def _residual(equation: Any) -> tuple[str, sympy.Expr]:
 
 def _without_functions(side: Any) -> sympy.Expr:
     """Write sympy's ``u(x, t)`` and its derivatives as the symbols `u` and `u_xxt`."""
+    if side.has(sympy.Subs):
+        raise _no_plain_function(side)
     put_in: dict[Any, sympy.Symbol] = {}
     for derivative in side.atoms(sympy.Derivative):
         name = _name(derivative.expr)
@@ -274,8 +276,12 @@ def _name(expression: Any) -> str:
         return expression.name
     if isinstance(expression, AppliedUndef) and all(a.is_Symbol for a in expression.args):
         return expression.func.__name__
+    raise _no_plain_function(expression)
+
+
+def _no_plain_function(expression: Any) -> ArgumentError:
     remedy = "write derivatives of a function of the axes only, such as u(x, y).diff(x)"
-    raise ArgumentError("equation", repr(str(expression)), remedy)
+    return ArgumentError("equation", repr(str(expression)), remedy)
 
 
 def _subscripts(name: str, axes: tuple[str, ...]) -> tuple[str, Orders] | None:

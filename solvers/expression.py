@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import sympy
 from numpy.typing import NDArray
+from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.str import StrPrinter
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
@@ -151,7 +152,10 @@ def compile_expression(
     array([1., 7.])
     """
     symbols = [real_symbol(name) for name in names]
-    function = sympy.lambdify(symbols, expression, modules=["scipy", "numpy"], dummify=True)
+    options = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
+    function = sympy.lambdify(
+        symbols, expression, ["scipy", "numpy"], printer=_Compiler(options), dummify=True
+    )
 
     def evaluate(*arrays: NDArray[np.float64]) -> NDArray[np.float64]:
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
@@ -223,6 +227,13 @@ class _Reader:
                 f"such as sin and exp, not {part!r}"
             )
         return ArgumentError(self.argument, _shorten(self.text), remedy)
+
+
+class _Compiler(SciPyPrinter):
+    """sympy's code, but floats with all their digits: sympy prints 15, and 1e-13 is asked."""
+
+    def _print_Float(self, expr: Any) -> str:  # noqa: N802 (sympy finds it by this name)
+        return repr(float(expr))
 
 
 class _Writer(StrPrinter):

@@ -1,7 +1,5 @@
 """A partial differential equation with its domain, conditions and data: what a solver solves."""
 
-import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from keyword import iskeyword
 from typing import Any, Self, cast
@@ -10,30 +8,23 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
+from kernelgp.errors import ArgumentError, ArgumentTypeError
 from solvers.conditions import Dirichlet, Face, check_array, faces_of, make_face
+from solvers.corners import check_corners
 from solvers.data import ExpressionField, Field, LostField, as_number, read_field
 from solvers.domain import Box
 from solvers.equation import DifferentialOperator, Equation, check_data_names, read_equation
 from solvers.expression import (
     RESERVED,
     check_names,
-    compile_expression,
     format_expression,
     read_expression,
-    real_symbol,
 )
+from solvers.manufactured import derive_source
 
 __all__ = ["Problem"]
 
 Array = NDArray[np.float64]
-
-# A formula evaluated at a corner in two ways differs by rounding, far below this; measured
-# incompatibilities that a solution feels lie above it.
-_CORNER_RTOL = 1e-8
-_CORNER_ATOL = 1e-12
-# What is left of an equation into which its exact solution was put, relative to its terms.
-_DEFECT_RTOL = 1e-9
 
 
 class Problem:
@@ -133,10 +124,11 @@ class Problem:
         formula = read_expression("exact", exact)
         check_names("exact", formula, domain.axes, "give a formula of the axes")
         values = {name: _formula(name, value, domain.axes) for name, value in data.items()}
-        data = data | _derive_source(read, formula, values, domain)
+        data = data | derive_source(read, formula, values, domain)
+        if conditions is None:
+            conditions = [Dirichlet()]
         problem = cls.__new__(cls)
-        problem._build(equation, domain, Dirichlet() if conditions is None else conditions, data,
-                       exact=formula)  # fmt: skip
+        problem._build(equation, domain, conditions, data, exact=formula)
         return problem
 
     def _build(
@@ -165,7 +157,7 @@ class Problem:
         parts = {n: f for n, f in fields.items() if n in names and n not in formulas}
         name = ", ".join(n for n in self.equation.data_names if n not in constants) or "equation"
         self._source: Field = ExpressionField(name, form.source, self.axes, parts)
-        self._exact = exact
+        self._exact = None if exact is None else ExpressionField("exact", exact, self.axes)
         self.faces: tuple[Face, ...] = tuple(self._read_faces(constants))
 
     def _read_faces(self, constants: Mapping[str, sympy.Expr]) -> list[Face]:
@@ -181,7 +173,7 @@ class Problem:
                 if self._exact is None:
                     remedy = "give its value: there is no exact solution to take it from"
                     raise ArgumentError("conditions", f"{condition} without a value", remedy)
-                value = self._exact
+                value = self._exact.expression
             field = read_field(label, value, self.axes, constants)
             check_array(field, names)
             faces += [make_face(condition, name, self.domain, field) for name in names]
@@ -211,10 +203,6 @@ class Problem:
     @property
     def has_exact(self) -> bool:
         return self._exact is not None
-
-    @property
-    def exact_expression(self) -> sympy.Expr | None:
-        return self._exact
 
     @property
     def source_is_function(self) -> bool:
@@ -251,7 +239,7 @@ class Problem:
         if self._exact is None:
             remedy = "make the problem with Problem.from_exact"
             raise ArgumentError("problem", "one without an exact solution", remedy)
-        return compile_expression(self._exact, self.axes)(*np.asarray(points, dtype=float).T)
+        return self._exact(*np.asarray(points, dtype=np.float64).T)
 
     def check_conditions(self) -> None:
         """Raise where conditions are missing; warn where they contradict each other.
@@ -280,47 +268,7 @@ class Problem:
             remedy = f"give one on each, such as Dirichlet(0, on={first!r})"
             faces = "face" if len(missing) == 1 else "faces"
             raise ArgumentError("conditions", f"none on {faces} {', '.join(missing)}", remedy)
-        self._check_corners()
-
-    def _check_corners(self) -> None:
-        ends = np.array(list(itertools.product((0, 1), repeat=self.dimension)))
-        worst, place, pair = 0.0, (), ("", "")
-        for one, other in itertools.combinations(self.faces, 2):
-            if one.axis == other.axis or (one.alpha, one.beta) != (other.alpha, other.beta):
-                continue
-            for corner in ends[(ends[:, one.axis] == one.end) & (ends[:, other.axis] == other.end)]:
-                misfit = abs(self._at_corner(one, corner) - self._at_corner(other, corner))
-                if misfit > worst:
-                    worst, pair = misfit, (one.name, other.name)
-                    place = tuple(b[e] for b, e in zip(self.domain.bounds, corner, strict=True))
-        if worst > _CORNER_ATOL and worst > _CORNER_RTOL * self._trace_scale():
-            where = ", ".join(f"{a}={c:.6g}" for a, c in zip(self.axes, place, strict=True))
-            warnings.warn(
-                f"conditions: {pair[0]} and {pair[1]} differ by {worst:.1e} where they meet, at "
-                f"{where}; no smooth solution takes both values: expect an error of that size "
-                f"near there, or make them agree.",
-                NumericalWarning,
-                stacklevel=4,
-            )
-
-    def _at_corner(self, face: Face, corner: Array) -> float:
-        if face.field.is_function:
-            axes = [np.array([b[e]]) for b, e in zip(self.domain.bounds, corner, strict=True)]
-            return float(face.value(*axes)[0])
-        # The first or last value along each of the other axes; index -1 is the upper end.
-        index = tuple(-int(end) for axis, end in enumerate(corner) if axis != face.axis)
-        return float(cast(Any, face.field).values[index])
-
-    def _trace_scale(self) -> float:
-        scale = 0.0
-        for face in self.faces:
-            if face.field.is_function:
-                axes = self.domain.uniform_axes([17] * self.dimension)
-                values = face.value_on_grid(axes[: face.axis] + axes[face.axis + 1 :])
-            else:
-                values = cast(Any, face.field).values
-            scale = max(scale, float(np.abs(values).max()))
-        return scale
+        check_corners(self.faces, self.domain)
 
     def __repr__(self) -> str:
         data = "".join(f", {name}={_show(value)}" for name, value in self.data.items())
@@ -343,6 +291,10 @@ def _condition_list(conditions: Any) -> tuple[Dirichlet, ...]:
     if conditions is None or isinstance(conditions, str) or not isinstance(conditions, Sequence):
         remedy = "give a list of conditions, such as [Dirichlet('sin(x)')]"
         raise ArgumentTypeError("conditions", repr(conditions), remedy)
+    for condition in conditions:
+        if not isinstance(condition, Dirichlet):
+            remedy = "give conditions such as Dirichlet('sin(x)')"
+            raise ArgumentTypeError("conditions", repr(condition), remedy)
     return tuple(conditions)
 
 
@@ -367,52 +319,6 @@ def _formula(name: str, value: Any, axes: tuple[str, ...]) -> sympy.Expr:
         remedy = "give a number or a formula: a source is derived from it"
         raise ArgumentError(name, str(field), remedy)
     return field.expression
-
-
-def _derive_source(
-    equation: Equation, exact: sympy.Expr, values: Mapping[str, sympy.Expr], domain: Box
-) -> dict[str, sympy.Expr]:
-    free = [name for name in equation.data_names if name not in values]
-    if len(free) > 1:
-        remedy = "pass all but one of them as data"
-        raise ArgumentError("equation", f"{', '.join(free)} to derive", remedy)
-    defect = equation.defect(exact, values)
-    if not free:
-        _check_satisfied(equation, exact, defect, values, domain)
-        return {}
-    source = real_symbol(free[0])
-    slope = sympy.diff(defect, source)
-    if slope == 0 or slope.free_symbols:
-        given = f"{equation.text!r}, where {free[0]} is no term on its own"
-        raise ArgumentError("equation", given, "write the source as a term, such as ... = f")
-    return {free[0]: cast(sympy.Expr, -defect.xreplace({source: sympy.S.Zero}) / slope)}
-
-
-def _check_satisfied(
-    equation: Equation,
-    exact: sympy.Expr,
-    defect: sympy.Expr,
-    values: Mapping[str, sympy.Expr],
-    domain: Box,
-) -> None:
-    rng = np.random.default_rng(0)
-    points = [rng.uniform(lo, hi, size=200) for lo, hi in domain.bounds]
-
-    def largest(expression: Any) -> float:
-        return float(np.abs(compile_expression(expression, domain.axes)(*points)).max())
-
-    # The size of the terms that have to cancel decides what rounding may leave.
-    form = equation.linear_form(values)
-    axes = [real_symbol(axis) for axis in domain.axes]
-    terms = [
-        c * sympy.diff(exact, *zip(axes, orders, strict=True))
-        for orders, c in form.coefficients.items()
-    ]
-    worst, scale = largest(defect), max(map(largest, [*terms, form.source]))
-    if not worst <= _DEFECT_RTOL * scale:
-        given = f"{format_expression(exact)!r}, which leaves a defect of up to {worst:.2e}"
-        remedy = f"give a solution of {equation.text!r}, or put a source f into the equation"
-        raise ArgumentError("exact", given, remedy)
 
 
 def _show(value: Any) -> str:
