@@ -1,0 +1,158 @@
+"""Accelerated randomly pivoted Cholesky: a low-rank factor from few rows of a matrix.
+
+Pivots are drawn in blocks in proportion to the diagonal that is left, and each is kept with
+the probability that it would still have been drawn after those before it. So the factor has
+the distribution, and the guarantees, of one pivot at a time, at the speed of matrix products.
+
+References
+----------
+E. N. Epperly, J. A. Tropp and R. J. Webber, *Embrace rejection: kernel matrix approximation by
+accelerated randomly pivoted Cholesky*, 2024, algorithm 2.1 (its ``RejectionSampleSubmatrix``
+is `_accept` here).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernelgp.errors import ArgumentError
+from kernelgp.linalg.protocol import Matrix, as_square, in_double, rows
+from kernelgp.random import RandomState, as_generator
+from kernelgp.validation import check_positive
+
+__all__ = ["LowRank", "pivoted_cholesky"]
+
+_BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowRank:
+    """``A ≈ L Lᵀ``, and how much of A that leaves out.
+
+    Attributes
+    ----------
+    factor : Tensor, shape (n, r), float64
+        L; ``A - L Lᵀ`` is positive semidefinite.
+    pivots : Tensor, shape (r,), int64
+        The rows of A that L reproduces.
+    trace_left
+        Trace of ``A - L Lᵀ``.
+    """
+
+    factor: Tensor
+    pivots: Tensor
+    trace_left: float
+
+    @property
+    def rank(self) -> int:
+        return self.factor.shape[-1]
+
+
+@torch.no_grad()
+def pivoted_cholesky(
+    op: Any,
+    rank: int,
+    *,
+    trace_goal: float = 0.0,
+    generator: RandomState = 0,
+) -> LowRank:
+    """A factor of the positive semidefinite `op` with at most `rank` columns.
+
+    Costs `rank` rows of `op` (somewhat more diagonal blocks) and O(n rank²).
+
+    Parameters
+    ----------
+    op : Matrix, LinearOperator or Tensor, shape (n, n)
+    rank
+        Columns at most: fewer where the matrix is used up before.
+    trace_goal
+        Stop as soon as no more of the trace than this is left.
+    generator
+        An int, a generator, or None for a fresh one.
+
+    Raises
+    ------
+    ArgumentError
+        If `op` is not square, is a batch, or has a diagonal that is negative or not finite.
+
+    Examples
+    --------
+    >>> x = torch.linspace(0, 1, 500, dtype=torch.float64)
+    >>> K = torch.exp(-((x[:, None] - x) ** 2) / 2)
+    >>> low_rank = pivoted_cholesky(K, 10)
+    >>> low_rank.rank, bool((K - low_rank.factor @ low_rank.factor.mT).abs().max() < 1e-6)
+    (10, True)
+    """
+    matrix = as_square("op", op)
+    if len(matrix.shape) != 2:
+        raise ArgumentError("op", f"shape {tuple(matrix.shape)}", "give one matrix at a time")
+    check_positive("rank", rank)
+    return factorise(in_double(matrix), int(rank), trace_goal, as_generator(generator))
+
+
+def factorise(
+    matrix: Matrix,
+    rank: int,
+    trace_goal: float,
+    generator: torch.Generator,
+    stalled: Callable[[float, int], bool] = lambda _trace, _rank: False,
+) -> LowRank:
+    """`pivoted_cholesky` behind the door, of a float64 matrix.
+
+    `stalled` is asked after each block, with the trace left and the rank, whether to give up.
+    """
+    left = matrix.diagonal().detach().clone()
+    n = len(left)
+    if not bool((left >= 0).all()):
+        given = f"a diagonal with {left.min().item():.1e} as its smallest entry"
+        raise ArgumentError("op", given, "give a positive semidefinite matrix")
+    rank = min(rank, n)
+    exhausted = max(trace_goal, n * torch.finfo(left.dtype).eps * left.max().item())
+    factor, pivots, used = left.new_empty(n, rank), [], 0
+    while used < rank and not (trace := left.sum().item()) <= exhausted:
+        if used and stalled(trace, used):
+            break
+        drawn = torch.multinomial(left.cpu(), _BLOCK, replacement=True, generator=generator)
+        drawn = drawn.unique().to(left.device)  # the second of two equal pivots is never kept
+        drawn = drawn[torch.randperm(len(drawn), generator=generator).to(left.device)]
+        block = rows(matrix, drawn) - factor[drawn, :used] @ factor[:, :used].mT
+        kept, root = _accept(block[:, drawn], generator)
+        if len(kept) == 0:
+            break
+        kept, width = kept[: rank - used], min(used + len(kept), rank)
+        root = root[: len(kept), : len(kept)]
+        columns = torch.linalg.solve_triangular(root, block[kept], upper=False)
+        factor[:, used:width] = columns.mT
+        # What falls below zero is rounding, and a pivot must not be drawn again for it.
+        left = (left - columns.square().sum(dim=0)).clamp_(min=0.0)
+        left[drawn[kept]] = 0.0
+        pivots.append(drawn[kept])
+        used = width
+    none = torch.empty(0, dtype=torch.int64, device=left.device)
+    return LowRank(factor[:, :used], torch.cat([none, *pivots]), left.sum().item())
+
+
+def _accept(block: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Of the pivots proposed, those kept, and the Cholesky factor of their block.
+
+    A serial loop over some hundred numbers: numpy is quicker at it than torch.
+    """
+    left = block.cpu().numpy().copy()
+    proposed = left.diagonal().copy()
+    bars = proposed * torch.rand(len(left), generator=generator, dtype=torch.float64).numpy()
+    # Below rounding there is nothing to divide by.
+    bars = np.maximum(bars, 1e-13 * proposed.max(initial=0.0))
+    root = np.zeros_like(left)
+    kept = []
+    for i in range(len(left)):
+        if left[i, i] > bars[i]:
+            column = left[i:, i] / left[i, i] ** 0.5
+            root[i:, i] = column
+            left[i:, i:] -= np.outer(column, column)
+            kept.append(i)
+    index = torch.tensor(kept, dtype=torch.int64, device=block.device)
+    return index, torch.from_numpy(root[np.ix_(kept, kept)]).to(block.device)

@@ -1,0 +1,166 @@
+"""Low rank plus diagonal: the preconditioner of every kernel matrix with noise.
+
+``P = L Lᵀ + D``, applied in its whitened form ``D^½ (B Bᵀ + I) D^½`` with ``B = D^-½ L``, so
+that noise of any kind, one variance for each point included, costs the same.
+
+References
+----------
+N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM 2002, chapter 26
+(Sherman-Morrison-Woodbury); Wenger, Pleiss, Hennig, Cunningham and Gardner, *Preconditioning
+for scalable Gaussian process hyperparameter optimization*, 2022 (draws from N(0, P)).
+"""
+
+import math
+from typing import Any, cast
+
+import torch
+from linear_operator import LinearOperator
+from torch import Tensor
+
+from kernelgp.errors import ArgumentError
+from kernelgp.linalg.pivoted_cholesky import factorise
+from kernelgp.linalg.probes import row_normals
+from kernelgp.linalg.protocol import Matrix, as_square, in_double, split
+from kernelgp.random import RandomState, as_generator
+from kernelgp.validation import check_positive
+
+__all__ = ["LowRankPreconditioner", "pivoted_cholesky_preconditioner"]
+
+
+class LowRankPreconditioner:
+    """``P = L Lᵀ + diag(noise)``; calling it applies the inverse.
+
+    Parameters
+    ----------
+    factor : Tensor, shape (..., n, r), float64
+    noise : Tensor, shape (..., n), float64, positive
+
+    Examples
+    --------
+    >>> L = torch.ones(3, 1, dtype=torch.float64)
+    >>> P = LowRankPreconditioner(L, torch.ones(3, dtype=torch.float64))
+    >>> P(torch.ones(3, 1, dtype=torch.float64)).mT, P.logdet()
+    (tensor([[0.2500, 0.2500, 0.2500]], dtype=torch.float64), tensor(1.3863, dtype=torch.float64))
+    """
+
+    def __init__(self, factor: Tensor, noise: Tensor) -> None:
+        self.factor, self.noise = factor, noise
+        self._deviation = noise.sqrt().unsqueeze(-1)
+        self._whitened = factor / self._deviation
+        gram = self._whitened.mT @ self._whitened
+        gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
+        self._root = torch.linalg.cholesky(gram)
+
+    @property
+    def rank(self) -> int:
+        return self.factor.shape[-1]
+
+    def __call__(self, rhs: Tensor) -> Tensor:
+        """``P⁻¹ rhs`` for float64 columns of shape (..., n, k)."""
+        white = rhs / self._deviation
+        inner = torch.cholesky_solve(self._whitened.mT @ white, self._root)
+        return (white - self._whitened @ inner) / self._deviation
+
+    def matmul(self, rhs: Tensor) -> Tensor:
+        """``P rhs`` for float64 columns of shape (..., n, k)."""
+        return self.factor @ (self.factor.mT @ rhs) + self.noise.unsqueeze(-1) * rhs
+
+    def logdet(self) -> Tensor:
+        """``log|P|``, shape (...)."""
+        root = self._root.diagonal(dim1=-2, dim2=-1)
+        return self.noise.log().sum(dim=-1) + 2 * root.log().sum(dim=-1)
+
+    def sample(self, n_samples: int, *, seed: int) -> Tensor:
+        """Columns drawn from N(0, P), shape (..., n, n_samples).
+
+        The diagonal's part is seeded by row, so that it does not depend on how rows are spread
+        over processes; every process draws the factor's part alike.
+        """
+        device, (n, rank) = self.factor.device, self.factor.shape[-2:]
+        own = row_normals(torch.arange(n, device=device), n_samples, seed)
+        shared = row_normals(torch.arange(rank, device=device), n_samples, seed + 1)
+        return self.factor @ shared + self._deviation * own
+
+
+@torch.no_grad()
+def pivoted_cholesky_preconditioner(
+    op: Any, rank: int | None = None, *, random_state: RandomState = 0
+) -> LowRankPreconditioner:
+    """A preconditioner from rows of `op`, drawn by randomly pivoted Cholesky.
+
+    Parameters
+    ----------
+    op : Matrix, LinearOperator or Tensor, shape (..., n, n)
+        Where it is ``base + diag(noise)`` (see `Shifted`), only the base is approximated.
+        Where it is not, what the factor leaves of the diagonal serves as noise.
+    rank
+        Columns at most. If None, the rank grows until what is left of the trace is 5 % of the
+        noise (n = 20 000, d = 4: CG then needs two iterations to 1e-3) or until the factor
+        has cost about as much as five products with `op`.
+    random_state : int, numpy Generator or RandomState, torch Generator, or None
+
+    Raises
+    ------
+    ArgumentError
+        If `op` is not square or its diagonal is negative or not finite.
+
+    Examples
+    --------
+    >>> x = torch.linspace(0, 1, 300, dtype=torch.float64)
+    >>> K = torch.exp(-((x[:, None] - x) ** 2) / 0.02) + 0.01 * torch.eye(300)
+    >>> P = pivoted_cholesky_preconditioner(K, rank=30)
+    >>> ones = torch.ones(300, 1, dtype=torch.float64)
+    >>> bool((K @ P(ones) - ones).norm() < 1e-3 * ones.norm())
+    False
+    """
+    matrix = as_square("op", op)
+    if rank is not None:
+        check_positive("rank", rank)
+    generator = as_generator(random_state)
+    batch = matrix.shape[:-2]
+    if not batch:
+        return _of_one(matrix, rank, generator)
+    if not isinstance(op, LinearOperator | Tensor):
+        raise ArgumentError("op", f"shape {tuple(matrix.shape)}", "give one matrix at a time")
+    flat = [
+        _of_one(cast(Any, matrix)[tuple(index)], rank, generator)
+        for index in torch.cartesian_prod(*(torch.arange(size) for size in batch))
+        .reshape(-1, len(batch))
+        .tolist()
+    ]
+    width = max(one.rank for one in flat)
+    factors = [torch.nn.functional.pad(one.factor, (0, width - one.rank)) for one in flat]
+    factor = torch.stack(factors).unflatten(0, batch)
+    noise = torch.stack([one.noise for one in flat]).unflatten(0, batch)
+    return LowRankPreconditioner(factor, noise)
+
+
+def _of_one(op: Matrix, rank: int | None, generator: torch.Generator) -> LowRankPreconditioner:
+    n = op.shape[-1]
+    limit = rank if rank is not None else automatic_limit(n)
+    parts = split(op)
+    if parts is not None:
+        base, noise = parts
+        goal = 0.05 * noise.sum().item() if rank is None else 0.0
+        low_rank = factorise(in_double(base), limit, goal, generator)
+        return LowRankPreconditioner(low_rank.factor, noise)
+    matrix = in_double(op)
+    whole = matrix.diagonal().sum().item()
+
+    def stalled(trace: float, used: int) -> bool:
+        # A flat spectrum: a factor of this rank is no better than the diagonal alone.
+        return rank is None and trace > (1 - used / n) * whole * 0.8
+
+    low_rank = factorise(matrix, limit, 0.0, generator, stalled)
+    left = (matrix.diagonal() - low_rank.factor.square().sum(dim=-1)).clamp(min=0.0)
+    floor = max(left.mean().item(), torch.finfo(torch.float64).eps * whole)
+    return LowRankPreconditioner(low_rank.factor, left.clamp(min=floor))
+
+
+def automatic_limit(n: int) -> int:
+    """The rank at which a factor costs about five products with a kernel operator.
+
+    Both costs were measured on two cores: 3 n r² operations at 60 GFLOP/s against n² entries
+    at 7e9 a second, so that r = 3.6 sqrt(n).
+    """
+    return min(n, math.ceil(3.6 * n**0.5))
