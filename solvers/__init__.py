@@ -1,7 +1,10 @@
 """PDE solvers on structured Gaussian processes."""
 
+from solvers.chebyshev import ChebyshevSolver
 from solvers.conditions import Dirichlet
 from solvers.domain import Box
 from solvers.problem import Problem
+from solvers.solution import Solution
+from solvers.verdict import Verdict
 
-__all__ = ["Box", "Dirichlet", "Problem"]
+__all__ = ["Box", "ChebyshevSolver", "Dirichlet", "Problem", "Solution", "Verdict"]

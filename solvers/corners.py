@@ -9,7 +9,7 @@ import numpy as np
 
 from kernelgp.errors import NumericalWarning
 from solvers.conditions import Face
-from solvers.data import ArrayField
+from solvers.data import ArrayField, LostField
 from solvers.domain import Box
 
 __all__ = ["check_corners"]
@@ -28,6 +28,7 @@ def check_corners(faces: Sequence[Face], box: Box) -> None:
     NumericalWarning
         It holds the greatest misfit, the two faces and the place.
     """
+    faces = [face for face in faces if not isinstance(face.field, LostField)]
     worst, where = 0.0, ""
     for one, other in itertools.combinations(faces, 2):
         if one.axis == other.axis or (one.alpha, one.beta) != (other.alpha, other.beta):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 from solvers.conditions import Dirichlet, Face, check_array, faces_of, make_face
 from solvers.corners import check_corners
-from solvers.data import ExpressionField, Field, LostField, as_number, read_field
+from solvers.data import ArrayField, ExpressionField, LostField, as_number, read_field
 from solvers.domain import Box
 from solvers.equation import DifferentialOperator, Equation, check_data_names, read_equation
 from solvers.expression import (
@@ -127,8 +127,20 @@ class Problem:
         data = data | derive_source(read, formula, values, domain)
         if conditions is None:
             conditions = [Dirichlet()]
+        return cls.with_exact(equation, domain, conditions, data, formula)
+
+    @classmethod
+    def with_exact(
+        cls,
+        equation: str | sympy.Eq,
+        domain: Box,
+        conditions: Dirichlet | Sequence[Dirichlet],
+        data: Mapping[str, Any],
+        exact: sympy.Expr | None,
+    ) -> Self:
+        """A problem of which the exact solution is known besides; nothing is derived."""
         problem = cls.__new__(cls)
-        problem._build(equation, domain, conditions, data, exact=formula)
+        problem._build(equation, domain, conditions, data, exact=exact)
         return problem
 
     def _build(
@@ -156,7 +168,7 @@ class Problem:
         names = {cast(sympy.Symbol, s).name for s in form.source.free_symbols}
         parts = {n: f for n, f in fields.items() if n in names and n not in formulas}
         name = ", ".join(n for n in self.equation.data_names if n not in constants) or "equation"
-        self._source: Field = ExpressionField(name, form.source, self.axes, parts)
+        self._source = ExpressionField(name, form.source, self.axes, parts)
         self._exact = None if exact is None else ExpressionField("exact", exact, self.axes)
         self.faces: tuple[Face, ...] = tuple(self._read_faces(constants))
 
@@ -201,12 +213,27 @@ class Problem:
         return self.operator.orders
 
     @property
+    def exact_formula(self) -> sympy.Expr | None:
+        return None if self._exact is None else self._exact.expression
+
+    @property
     def has_exact(self) -> bool:
         return self._exact is not None
 
     @property
     def source_is_function(self) -> bool:
         return self._source.is_function
+
+    @property
+    def source_is_lost(self) -> bool:
+        """Whether it was a callable that a file could not hold."""
+        return any(isinstance(part, LostField) for part in self._source.parts.values())
+
+    @property
+    def source_shape(self) -> tuple[int, ...] | None:
+        """The shape of the grid that arrays in the source are for; None without one."""
+        arrays = [p for p in self._source.parts.values() if isinstance(p, ArrayField)]
+        return arrays[0].values.shape if arrays and not self.source_is_lost else None
 
     def source(self, *coordinates: Array) -> Array:
         """The right side at points, in the broadcast shape of one array for each axis.

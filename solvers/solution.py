@@ -1,0 +1,228 @@
+"""What a solver gives back: the solution at any point, how far to trust it, and ways out.
+
+A `Solution` is a problem, the grid it was solved on, and a posterior that knows the numbers.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kernelgp.errors import ArgumentError
+from kernelgp.random import RandomState, as_generator
+from solvers.equation import parse_derivative
+from solvers.picture import draw
+from solvers.points import read_points
+from solvers.problem import Problem
+from solvers.protocol import Posterior
+from solvers.storage import load_parts, save_parts
+from solvers.table import to_dataset
+from solvers.verdict import PER_CELL, Verdict, judge
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["Solution"]
+
+Array = NDArray[np.float64]
+
+
+class Solution:
+    """The solution of a problem, as a function with its uncertainty.
+
+    Points are numpy arrays or torch tensors of shape (m, d), in one dimension also (m,);
+    results are float64 of shape (m,), of the kind the points are.
+
+    Parameters
+    ----------
+    problem : Problem
+    posterior
+        What computes mean, deviation, samples and derivatives.
+    grid : tuple of int
+        The numbers of points it was solved on.
+
+    Attributes
+    ----------
+    problem, posterior, grid
+    report
+        What the solver did: seconds, rank, frequencies and so on.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        From every method that takes points: if they are not finite, outside the domain or of
+        a wrong shape.
+
+    Examples
+    --------
+    >>> from solvers import Box, ChebyshevSolver, Problem
+    >>> problem = Problem.from_exact("u_xx = f", Box(x=(0, 3)), "sin(2*x)")
+    >>> solution = ChebyshevSolver().solve(problem, grid=(30,))
+    >>> solution.mean([1.0]).round(6), solution.derivative("u_x", [1.0]).round(6)
+    (array([0.909297]), array([-0.832294]))
+    >>> bool(solution.check())
+    True
+    """
+
+    def __init__(self, problem: Problem, posterior: Posterior, grid: Sequence[int]) -> None:
+        self.problem, self.posterior, self.grid = problem, posterior, tuple(grid)
+
+    @property
+    def report(self) -> Any:
+        return self.posterior.report
+
+    def mean(self, points: Any) -> Any:
+        """The solution at points."""
+        x, give_back = read_points(points, self.problem.domain)
+        return give_back(self.posterior.mean(x, self._orders))
+
+    def std(self, points: Any) -> Any:
+        """The posterior standard deviation at points, in the unit of the solution.
+
+        Raises
+        ------
+        ArgumentError
+            If the solver has none.
+        """
+        x, give_back = read_points(points, self.problem.domain)
+        return give_back(self.posterior.std(x, self._orders))
+
+    def sample(self, points: Any, n_samples: int = 1, random_state: RandomState = None) -> Any:
+        """Draws from the posterior at points, shape (n_samples, m).
+
+        Raises
+        ------
+        ArgumentError
+            If the solver has no posterior, or `n_samples` is no positive whole number.
+        """
+        x, give_back = read_points(points, self.problem.domain)
+        if (
+            isinstance(n_samples, bool)
+            or not isinstance(n_samples, int | np.integer)
+            or n_samples < 1
+        ):
+            raise ArgumentError("n_samples", repr(n_samples), "give a positive whole number")
+        generator = as_generator(random_state)
+        return give_back(self.posterior.sample(x, int(n_samples), generator))
+
+    def derivative(self, derivative: str, points: Any, *, return_std: bool = False) -> Any:
+        """A derivative such as ``"u_xx"`` at points; with its deviation as a pair if asked.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no derivative of the unknown function, or the kernel is not that smooth.
+        """
+        problem = self.problem
+        orders = parse_derivative("derivative", derivative, problem.function, problem.axes)
+        x, give_back = read_points(points, problem.domain)
+        mean = give_back(self.posterior.mean(x, orders))
+        return (mean, give_back(self.posterior.std(x, orders))) if return_std else mean
+
+    def residual(self, points: Any) -> Any:
+        """Left side minus right side of the equation at points, in the unit of the source.
+
+        Raises
+        ------
+        ArgumentError
+            If the source was an array, or a callable that a file could not hold.
+        """
+        x, give_back = read_points(points, self.problem.domain)
+        source = self.problem.source(*x.T)
+        terms = self.problem.operator.terms
+        left = sum(term.coefficient * self.posterior.mean(x, term.orders) for term in terms)
+        return give_back(left - source)
+
+    def error(self, points: Any = None) -> float:
+        """The relative L2 error against the exact solution.
+
+        Parameters
+        ----------
+        points
+            None takes random ones, several to every cell of the grid, always the same.
+
+        Raises
+        ------
+        ArgumentError
+            If the problem has no exact solution.
+        """
+        problem = self.problem
+        if points is None:
+            rng = np.random.default_rng(0)
+            axes = problem.domain.random_axes(self.grid, PER_CELL[problem.dimension], rng)
+            x = np.stack([c.ravel() for c in np.meshgrid(*axes, indexing="ij")], axis=1)
+            exact = problem.exact(x)
+            mean = self.posterior.mean_on_grid(axes, self._orders).ravel()
+        else:
+            x, _ = read_points(points, problem.domain)
+            exact, mean = problem.exact(x), self.posterior.mean(x, self._orders)
+        size = float(np.linalg.norm(exact)) or 1.0
+        return float(np.linalg.norm(mean - exact)) / size
+
+    def check(self, *, rtol: float = 1e-4, random_state: RandomState = 0) -> Verdict:
+        """Whether the solution can be trusted, judged without the exact solution.
+
+        The equation is held between the grid's points, the conditions on the faces, the grid
+        against the frequencies found and, where the exact solution is known, error and
+        deviation against it.
+
+        Parameters
+        ----------
+        rtol
+            Bound on every error, relative to the size of what it is an error of.
+        random_state
+            For the places looked at.
+        """
+        seed = int(torch.randint(2**31, (1,), generator=as_generator(random_state)))
+        rng = np.random.default_rng(seed)
+        return judge(self.problem, self.posterior, self.grid, rtol=rtol, rng=rng)
+
+    def to_xarray(self, grid: Sequence[int] | None = None) -> "xarray.Dataset":
+        """Mean, deviation and source on a uniform grid, with the axes as coordinates.
+
+        Parameters
+        ----------
+        grid
+            None is the grid it was solved on.
+        """
+        sizes = self.grid if grid is None else self.problem.domain.check_grid(grid)
+        return to_dataset(self.problem, self.posterior, sizes)
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw the solution, its error and its deviation into a file; its path.
+
+        Raises
+        ------
+        ArgumentError
+            If the problem has three dimensions, or matplotlib cannot write that format.
+        """
+        return draw(self.problem, self.posterior, self.grid, path)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into one file that `load` reads; its path.
+
+        Callables cannot be saved: what is loaded computes all but what needs them.
+        """
+        return save_parts(path, self.problem, self.posterior, self.grid)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote. Nothing in the file is run.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, is not one of ours, or is of another version.
+        """
+        return cls(*load_parts(path))
+
+    @property
+    def _orders(self) -> tuple[int, ...]:
+        return (0,) * self.problem.dimension
+
+    def __repr__(self) -> str:
+        sizes = " x ".join(map(str, self.grid))
+        return f"Solution of {self.problem.equation.text!r} on {self.problem.domain}, grid {sizes}"

@@ -1,0 +1,199 @@
+"""Solutions in files: numbers as safetensors, the rest as JSON, all of it under a checksum.
+
+Nothing that is read is run: there is no pickle, and formulas go through the parser of
+`solvers.expression`. The checksum is the SHA-256 of the whole file with the checksum's own
+64 characters set to zero, so that no bit of it can change unnoticed, headers included.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import sympy
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kernelgp.errors import ArgumentError, CheckpointError
+from solvers.conditions import Dirichlet
+from solvers.data import LostField
+from solvers.domain import Box
+from solvers.expression import format_expression, parse_expression
+from solvers.interpolant import ChebyshevInterpolant
+from solvers.problem import Problem
+from solvers.protocol import Posterior
+
+__all__ = ["load_parts", "save_parts"]
+
+_FORMAT, _VERSION = "kernelgp.solution", "1"
+_KEY = b'"sha256":"'
+_BLANK = b"0" * 64
+
+
+def save_parts(
+    path: str | Path, problem: Problem, posterior: Posterior, grid: Sequence[int]
+) -> Path:
+    """Write a solution to one file, atomically: the path holds the old file or the new one."""
+    path = Path(path)
+    tensors = {f"posterior/{name}": a for name, a in posterior.arrays().items()}
+    header = {
+        "grid": list(grid),
+        "posterior": {"kind": type(posterior).__name__, "meta": posterior.meta()},
+        "problem": _problem_header(problem, tensors),
+    }
+    metadata = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "sha256": _BLANK.decode(),
+        "header": json.dumps(header),
+    }
+    contiguous = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
+    blank = safetensors.numpy.save(contiguous, metadata)
+    start = blank.index(_KEY + _BLANK) + len(_KEY)
+    digest = hashlib.sha256(blank).hexdigest().encode()
+    _write(path, blank[:start] + digest + blank[start + len(_BLANK) :])
+    return path
+
+
+def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
+    """Read problem, posterior and grid back.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, is not one of ours, or is of another version.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    metadata = _checked_metadata(path, content)
+    tensors = safetensors.numpy.load(content)
+    header = json.loads(metadata["header"])
+    kinds = _posterior_kinds()
+    kind = header["posterior"]["kind"]
+    if kind not in kinds:
+        remedy = f"this version reads {', '.join(kinds)}: install the one that wrote it"
+        raise CheckpointError(str(path), f"a posterior of kind {kind!r}", remedy)
+    prefix = "posterior/"
+    arrays = {k.removeprefix(prefix): a for k, a in tensors.items() if k.startswith(prefix)}
+    posterior = kinds[kind].from_arrays(arrays, header["posterior"]["meta"])
+    return _problem(header["problem"], tensors), posterior, tuple(header["grid"])
+
+
+def _posterior_kinds() -> dict[str, Any]:
+    return {"ChebyshevInterpolant": ChebyshevInterpolant}
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _checked_metadata(path: Path, content: bytes) -> dict[str, str]:
+    """The file's metadata, once every byte of it is known to be as written."""
+    start = content.find(_KEY)
+    if start < 0 or _FORMAT.encode() not in content:
+        remedy = "give a file that Solution.save wrote; this is another one, or it is truncated"
+        raise CheckpointError(str(path), f"{len(content)} bytes without our header", remedy)
+    start += len(_KEY)
+    found = content[start : start + len(_BLANK)]
+    blank = content[:start] + _BLANK + content[start + len(_BLANK) :]
+    if hashlib.sha256(blank).hexdigest().encode() != found:
+        remedy = "the file is damaged or truncated: save the solution again"
+        raise CheckpointError(str(path), "a checksum that does not match its content", remedy)
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    if metadata["version"] != _VERSION:
+        remedy = f"this one reads version {_VERSION}: install the kernelgp that wrote it"
+        raise CheckpointError(str(path), f"format version {metadata['version']}", remedy)
+    return metadata
+
+
+def _problem_header(problem: Problem, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    exact = problem.exact_formula
+    return {
+        "equation": problem.equation.text,
+        "domain": [[a, *b] for a, b in zip(problem.axes, problem.domain.bounds, strict=True)],
+        "data": {name: _put(name, value, tensors) for name, value in problem.data.items()},
+        "conditions": [
+            {
+                "kind": type(condition).__name__,
+                "value": _put(f"conditions/{i}", condition.value, tensors),
+                "on": condition.on if isinstance(condition.on, str | None) else [*condition.on],
+                "of": condition.of,
+            }
+            for i, condition in enumerate(problem.conditions)
+        ],
+        "exact": None if exact is None else _put("exact", exact, tensors),
+    }
+
+
+def _problem(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Problem:
+    kinds = {"Dirichlet": Dirichlet}
+    exact = None if header["exact"] is None else _get("exact", header["exact"], tensors)
+    if isinstance(exact, LostField):
+        exact = None
+    conditions = [
+        kinds[c["kind"]](_get(f"conditions/{i}", c["value"], tensors), c["on"], c["of"])
+        for i, c in enumerate(header["conditions"])
+    ]
+    return Problem.with_exact(
+        header["equation"],
+        Box(**{axis: (lo, hi) for axis, lo, hi in header["domain"]}),
+        conditions,
+        {name: _get(name, value, tensors) for name, value in header["data"].items()},
+        exact,
+    )
+
+
+def _put(name: str, value: Any, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Data as JSON; arrays go to `tensors`, and what neither holds is lost."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, list | tuple):
+        value = np.asarray(value)
+    if isinstance(value, sympy.Expr):
+        value = format_expression(value)
+    if value is None:
+        return {"kind": "none"}
+    if isinstance(value, str):
+        return {"kind": "formula", "text": value} if _is_read_back(value) else {"kind": "lost"}
+    if isinstance(value, np.ndarray):
+        tensors[f"problem/{name}"] = value.astype(np.float64)
+        return {"kind": "array"}
+    if isinstance(value, int | float | np.number):
+        return {"kind": "number", "value": float(value)}
+    return {"kind": "lost"}
+
+
+def _get(name: str, stored: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Any:
+    match stored["kind"]:
+        case "formula":
+            return parse_expression(name, stored["text"])
+        case "array":
+            return tensors[f"problem/{name}"]
+        case "number":
+            return stored["value"]
+        case "none":
+            return None
+        case _:
+            return LostField(name)
+
+
+def _is_read_back(text: str) -> bool:
+    try:
+        parse_expression("formula", text)
+    except ArgumentError:
+        return False
+    return True
