@@ -109,9 +109,9 @@ def test_the_wheel_holds_both_packages_their_types_and_the_command(tmp_path):
         (entry,) = (name for name in names if name.endswith("entry_points.txt"))
         assert "kernelgp = kernelgp.cli:main" in archive.read(entry).decode()
     modules = {
-        str(path.relative_to(ROOT))
+        path.relative_to(source).as_posix()
         for package in ("kernelgp", "solvers")
-        for path in (ROOT / package).rglob("*.py")
+        for path in (source / package).rglob("*.py")
     }
     assert modules | {"kernelgp/py.typed", "solvers/py.typed"} <= names
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
