@@ -43,7 +43,7 @@ class ChebyshevSolver:
     --------
     >>> from solvers import Box, Problem
     >>> problem = Problem.from_exact("u_xx = f", Box(x=(0, 6)), "sin(6*x)*cos(20*x)")
-    >>> solution = ChebyshevSolver().solve(problem, grid=(100,))
+    >>> solution = ChebyshevSolver().solve(problem, grid=(150,))
     >>> bool(solution.error() < 1e-11)
     True
     """
