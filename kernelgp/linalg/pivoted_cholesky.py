@@ -83,27 +83,30 @@ def pivoted_cholesky(
     --------
     >>> x = torch.linspace(0, 1, 500, dtype=torch.float64)
     >>> K = torch.exp(-((x[:, None] - x) ** 2) / 2)
-    >>> low_rank = pivoted_cholesky(K, 10)
+    >>> low_rank = pivoted_cholesky(K, 8)
     >>> low_rank.rank, bool((K - low_rank.factor @ low_rank.factor.mT).abs().max() < 1e-6)
-    (10, True)
+    (8, True)
     """
     matrix = as_square("op", op)
     if len(matrix.shape) != 2:
         raise ArgumentError("op", f"shape {tuple(matrix.shape)}", "give one matrix at a time")
     check_positive("rank", rank)
-    return factorise(in_double(matrix), int(rank), trace_goal, as_generator(generator))
+
+    def enough(trace: float, _rank: int) -> bool:
+        return trace <= trace_goal
+
+    return factorise(in_double(matrix), int(rank), enough, as_generator(generator))
 
 
 def factorise(
     matrix: Matrix,
     rank: int,
-    trace_goal: float,
+    enough: Callable[[float, int], bool],
     generator: torch.Generator,
-    stalled: Callable[[float, int], bool] = lambda _trace, _rank: False,
 ) -> LowRank:
     """`pivoted_cholesky` behind the door, of a float64 matrix.
 
-    `stalled` is asked after each block, with the trace left and the rank, whether to give up.
+    `enough` is asked before each block, with the trace left and the rank so far.
     """
     left = matrix.diagonal().detach().clone()
     n = len(left)
@@ -111,16 +114,18 @@ def factorise(
         given = f"a diagonal with {left.min().item():.1e} as its smallest entry"
         raise ArgumentError("op", given, "give a positive semidefinite matrix")
     rank = min(rank, n)
-    exhausted = max(trace_goal, n * torch.finfo(left.dtype).eps * left.max().item())
+    # What is left is a difference: below this it is rounding, and nothing to divide by.
+    rounding = 20 * torch.finfo(left.dtype).eps * left.max().item()
     factor, pivots, used = left.new_empty(n, rank), [], 0
-    while used < rank and not (trace := left.sum().item()) <= exhausted:
-        if used and stalled(trace, used):
+    while used < rank:
+        trace = left.sum().item()
+        if trace <= n * rounding or enough(trace, used):
             break
         drawn = torch.multinomial(left.cpu(), _BLOCK, replacement=True, generator=generator)
         drawn = drawn.unique().to(left.device)  # the second of two equal pivots is never kept
         drawn = drawn[torch.randperm(len(drawn), generator=generator).to(left.device)]
         block = rows(matrix, drawn) - factor[drawn, :used] @ factor[:, :used].mT
-        kept, root = _accept(block[:, drawn], generator)
+        kept, root = _accept(block[:, drawn], rounding, generator)
         if len(kept) == 0:
             break
         kept, width = kept[: rank - used], min(used + len(kept), rank)
@@ -136,16 +141,14 @@ def factorise(
     return LowRank(factor[:, :used], torch.cat([none, *pivots]), left.sum().item())
 
 
-def _accept(block: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _accept(block: Tensor, rounding: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Of the pivots proposed, those kept, and the Cholesky factor of their block.
 
     A serial loop over some hundred numbers: numpy is quicker at it than torch.
     """
     left = block.cpu().numpy().copy()
-    proposed = left.diagonal().copy()
-    bars = proposed * torch.rand(len(left), generator=generator, dtype=torch.float64).numpy()
-    # Below rounding there is nothing to divide by.
-    bars = np.maximum(bars, 1e-13 * proposed.max(initial=0.0))
+    bars = left.diagonal() * torch.rand(len(left), generator=generator, dtype=torch.float64).numpy()
+    bars = np.maximum(bars, rounding)
     root = np.zeros_like(left)
     kept = []
     for i in range(len(left)):

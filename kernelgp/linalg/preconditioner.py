@@ -96,7 +96,8 @@ def pivoted_cholesky_preconditioner(
     rank
         Columns at most. If None, the rank grows until what is left of the trace is 5 % of the
         noise (n = 20 000, d = 4: CG then needs two iterations to 1e-3) or until the factor
-        has cost about as much as five products with `op`.
+        has cost about as much as five products with `op`; a quarter of that rank is so cheap
+        that up to there it grows until next to nothing is left.
     random_state : int, numpy Generator or RandomState, torch Generator, or None
 
     Raises
@@ -136,25 +137,30 @@ def pivoted_cholesky_preconditioner(
 
 
 def _of_one(op: Matrix, rank: int | None, generator: torch.Generator) -> LowRankPreconditioner:
-    n = op.shape[-1]
-    limit = rank if rank is not None else automatic_limit(n)
+    limit = rank if rank is not None else automatic_limit(op.shape[-1])
     parts = split(op)
-    if parts is not None:
-        base, noise = parts
-        goal = 0.05 * noise.sum().item() if rank is None else 0.0
-        low_rank = factorise(in_double(base), limit, goal, generator)
-        return LowRankPreconditioner(low_rank.factor, noise)
-    matrix = in_double(op)
-    whole = matrix.diagonal().sum().item()
+    base = in_double(parts[0] if parts else op)
+    diagonal = base.diagonal()
+    whole = diagonal.sum().item()
 
-    def stalled(trace: float, used: int) -> bool:
-        # A flat spectrum: a factor of this rank is no better than the diagonal alone.
-        return rank is None and trace > (1 - used / n) * whole * 0.8
+    def little_left(trace: float, used: int) -> bool:
+        # While the factor costs next to nothing, until nothing is left that CG could feel.
+        total = noise.mean().item() if used < limit / 4 else noise.sum().item()
+        return rank is None and trace <= 0.05 * total
 
-    low_rank = factorise(matrix, limit, 0.0, generator, stalled)
-    left = (matrix.diagonal() - low_rank.factor.square().sum(dim=-1)).clamp(min=0.0)
-    floor = max(left.mean().item(), torch.finfo(torch.float64).eps * whole)
-    return LowRankPreconditioner(low_rank.factor, left.clamp(min=floor))
+    def flat(trace: float, used: int) -> bool:
+        # A factor that is hardly better than what any rows would give is not worth its cost.
+        return rank is None and used > 0 and trace > 0.8 * (1 - used / len(diagonal)) * whole
+
+    # Where noise vanishes beside the base, P⁻¹ would be lost to cancellation.
+    floor = 1e-10 * diagonal.mean().item()
+    if parts:
+        noise = parts[1]
+        low_rank = factorise(base, limit, little_left, generator)
+        return LowRankPreconditioner(low_rank.factor, noise.clamp(min=floor))
+    low_rank = factorise(base, limit, flat, generator)
+    left = (diagonal - low_rank.factor.square().sum(dim=-1)).clamp(min=floor)
+    return LowRankPreconditioner(low_rank.factor, left.clamp(min=left.mean().item()))
 
 
 def automatic_limit(n: int) -> int:

@@ -63,7 +63,7 @@ def xtrace(
     s = _left_out(r)
     # Column i of everything below belongs to the estimate without probe i, whose basis is
     # Q (I - sᵢ sᵢᵀ); `inside` holds that basis' coordinates of the probe.
-    inside = w - s * _dots(s, w)
+    inside = w - s * _dots(s, w).unsqueeze(-2)
     trace_inside = h.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True) - _dots(s, h @ s)
     quadratic = _dots(w - inside, r) - _dots(z.mT @ probes, inside) + _dots(inside, h @ inside)
     # The probe's part outside has a random direction but a known length: scale by it.
