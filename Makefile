@@ -58,6 +58,6 @@ $(STAMP):
 	@echo 'Installing into $(VENV) (the first time: a minute or two, about 1.4 GB) ...'
 	@test "$$($(PY) -V 2>&1)" = "$$($(PYTHON) -V)" && $(PY) -m pip --version >/dev/null 2>&1 \
 	  || $(PYTHON) -m venv --clear $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@rm -f $(VENV)/installed-*
 	@touch $@
