@@ -1,5 +1,15 @@
 """Lazy linear operators: each knows its shape and how to multiply, and most how to solve."""
 
+from kernelgp.operators.kernel_operator import KernelOperator
+from kernelgp.operators.kronecker import KroneckerOperator
 from kernelgp.operators.kronecker_sum import KroneckerSumOperator
+from kernelgp.operators.noisy import NoisyKernelOperator
+from kernelgp.operators.noisy_kronecker import NoisyKroneckerOperator
 
-__all__ = ["KroneckerSumOperator"]
+__all__ = [
+    "KernelOperator",
+    "KroneckerOperator",
+    "KroneckerSumOperator",
+    "NoisyKernelOperator",
+    "NoisyKroneckerOperator",
+]
