@@ -3,8 +3,9 @@
 from solvers.chebyshev import ChebyshevSolver
 from solvers.conditions import Dirichlet
 from solvers.domain import Box
+from solvers.gallery import gallery
 from solvers.problem import Problem
 from solvers.solution import Solution
 from solvers.verdict import Verdict
 
-__all__ = ["Box", "ChebyshevSolver", "Dirichlet", "Problem", "Solution", "Verdict"]
+__all__ = ["Box", "ChebyshevSolver", "Dirichlet", "Problem", "Solution", "Verdict", "gallery"]

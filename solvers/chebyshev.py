@@ -19,6 +19,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, NotPositiveDefiniteError
+from solvers.data import ArrayField
 from solvers.interpolant import (
     ChebyshevInterpolant,
     ChebyshevReport,
@@ -74,7 +75,7 @@ class ChebyshevSolver:
             raise ArgumentError("problem", given, "give one or two: GPSolver goes further")
         sizes = problem.domain.check_grid(grid, minimum=3)
         problem.check_conditions()
-        if not problem.source_is_function:
+        if problem.source_shape is not None:
             raise _array_data(problem, "the source")
         nodes = [chebyshev_nodes(n, *b) for n, b in zip(sizes, problem.domain.bounds, strict=True)]
         source = problem.source_on_grid(nodes)
@@ -103,7 +104,7 @@ def _boundary_values(problem: Problem, nodes: Sequence[Array]) -> tuple[Array, l
     values = np.zeros([len(x) for x in nodes])
     known = [np.zeros(len(x), dtype=bool) for x in nodes]
     for face in problem.faces:
-        if not face.field.is_function:
+        if isinstance(face.field, ArrayField):
             raise _array_data(problem, f"the condition on {face.name}")
         others = [x for k, x in enumerate(nodes) if k != face.axis]
         index = (slice(None),) * face.axis + (-face.end,)
@@ -169,5 +170,6 @@ def _array_data(problem: Problem, what: str) -> ArgumentError:
 
 
 def _singular(problem: Problem) -> NotPositiveDefiniteError:
-    given = f"{problem.equation.text!r}, which is singular on this grid"
-    return NotPositiveDefiniteError("equation", given, "check that it has one solution")
+    given = f"{problem.equation.text!r}, which has no finite solution on this grid"
+    remedy = "check that it has one solution, and the size of its data"
+    return NotPositiveDefiniteError("equation", given, remedy)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from kernelgp import plotting
@@ -15,6 +16,10 @@ from solvers.table import deviation_on_grid
 __all__ = ["draw"]
 
 Array = NDArray[np.float64]
+
+# A panel is some 400 pixels wide; waves narrower than 8 of them turn into moiré.
+_PIXELS = 400
+_WAVES = 50
 
 
 def draw(problem: Problem, posterior: Posterior, grid: Sequence[int], path: str | Path) -> Path:
@@ -41,53 +46,82 @@ def _draw_line(
     if has_deviation(posterior):
         sparse = np.linspace(*bounds, 501)
         std = np.interp(x, sparse, posterior.std(sparse[:, None], (0,)))
-    below = problem.has_exact or std is not None
-    figure, panels = plotting.grid_of_axes(1 + below, 1, width=8.0, height=2.6)
-    top = panels[0, 0]
-    label = f"{problem.function}, ± 2 standard deviations"
+    exact = problem.exact(x[:, None]) if problem.has_exact else None
+    rows = 1 if std is None and exact is None else 2
+    figure, panels = plotting.grid_of_axes(rows, 1, width=9.0, height=2.4)
+    top, bottom = panels[0, 0], panels[-1, 0]
     if std is None:
         top.plot(x, mean, label=problem.function)
     else:
-        plotting.band(top, x, mean, std, label=label)
-    top.set(title=problem.equation.text, ylabel=problem.function)
-    if below:
-        bottom = panels[1, 0]
-        if problem.has_exact:
-            exact = problem.exact(x[:, None])
-            top.plot(x, exact, "--", color=plotting.COLORS[1], linewidth=0.8, label="exact")
-            error = _positive(np.abs(mean - exact))
-            bottom.semilogy(x, error, color=plotting.COLORS[1], linewidth=0.6, label="|error|")
-        if std is not None:
-            bottom.semilogy(x, _positive(2 * std), label="2 standard deviations")
-        bottom.set(xlabel=axis, ylabel="error")
-        bottom.legend(loc="best")
-    else:
-        top.set(xlabel=axis)
-    top.legend(loc="upper right")
-    top.margins(x=0)
+        plotting.band(top, x, mean, std, label=f"{problem.function} ± 2 standard deviations")
+    if exact is not None:
+        top.plot(x, exact, "--", color=plotting.COLORS[1], linewidth=0.7, label="exact")
+        bottom.semilogy(
+            x,
+            _positive(abs(mean - exact)),
+            color=plotting.COLORS[1],
+            linewidth=0.7,
+            label="|error|",
+        )
+    if std is not None:
+        bottom.semilogy(x, _positive(2 * std), color=plotting.COLORS[0], label="2 deviations")
+    top.set_ylabel(problem.function)
+    top.set_title(problem.equation.text, loc="left")
+    bottom.set_xlabel(axis)
+    if rows == 2:
+        bottom.set_ylabel("error")
+    for panel in {top, bottom}:
+        panel.set_xlim(*bounds)
+        # Above the frame: inside it, a dense oscillation leaves no place for a legend.
+        panel.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return plotting.save(figure, path)
 
 
 def _draw_square(
     problem: Problem, posterior: Posterior, grid: Sequence[int], path: str | Path
 ) -> Path:
-    axes = problem.domain.uniform_axes([min(n, 401) for n in grid])
-    extent = (*problem.domain.bounds[0], *problem.domain.bounds[1])
-    mean = posterior.mean_on_grid(axes, (0, 0))
-    panels = [("solution", mean, "signed")]
+    bounds = problem.domain.bounds
+    axes = problem.domain.uniform_axes([_PIXELS, _PIXELS])
+    figure, panels = plotting.grid_of_axes(1, 1 + problem.has_exact + has_deviation(posterior))
+    window = [_window(problem, posterior, k) for k in (0, 1)]
+    detail = "" if window == list(bounds) else ", lower left corner"
+    shown = [np.linspace(lo, hi, _PIXELS) for lo, hi in window]
+    solution = posterior.mean_on_grid(shown, (0, 0))
+    rest = iter(panels[0])
+    _image(next(rest), problem, f"solution{detail}", solution, window)
     if problem.has_exact:
         mesh = np.meshgrid(*axes, indexing="ij")
-        exact = problem.exact(np.stack([c.ravel() for c in mesh], axis=1)).reshape(mean.shape)
-        panels.append(("|error|", np.abs(mean - exact), "magnitude"))
+        exact = problem.exact(np.stack([c.ravel() for c in mesh], axis=1)).reshape(mesh[0].shape)
+        error = abs(posterior.mean_on_grid(axes, (0, 0)) - exact)
+        _image(next(rest), problem, "|error|", error, bounds)
     if has_deviation(posterior):
         coarse = problem.domain.uniform_axes([min(n, 41) for n in grid])
-        panels.append(("standard deviation", deviation_on_grid(posterior, coarse)[0], "magnitude"))
-    figure, drawn = plotting.grid_of_axes(1, len(panels))
-    for one, (title, values, scale) in zip(drawn[0], panels, strict=True):
-        plotting.field(one, values, extent, scale=scale)
-        one.set(title=title, xlabel=problem.axes[0], ylabel=problem.axes[1])
+        std, _ = deviation_on_grid(posterior, coarse)
+        _image(next(rest), problem, "standard deviation", std, bounds)
     figure.suptitle(problem.equation.text)
     return plotting.save(figure, path)
+
+
+def _image(
+    axes: Axes,
+    problem: Problem,
+    title: str,
+    values: Array,
+    bounds: Sequence[tuple[float, float]],
+) -> None:
+    scale = "signed" if title.startswith("solution") else "magnitude"
+    plotting.field(axes, values, (*bounds[0], *bounds[1]), scale=scale)
+    axes.set(title=title, xlabel=problem.axes[0], ylabel=problem.axes[1])
+
+
+def _window(problem: Problem, posterior: Posterior, k: int) -> tuple[float, float]:
+    """The lower part of axis k that shows no more waves than a panel can."""
+    lower, upper = problem.domain.bounds[k]
+    frequencies = getattr(posterior.report, "frequencies", None) or {}
+    fastest = max((abs(float(f)) for f in frequencies.get(problem.axes[k], ())), default=0.0)
+    if fastest * (upper - lower) <= _WAVES:
+        return lower, upper
+    return lower, lower + _WAVES / 4 / fastest
 
 
 def _positive(values: Array) -> Array:
