@@ -32,6 +32,7 @@ from solvers.solution import Solution
 __all__ = ["ChebyshevSolver"]
 
 Array = NDArray[np.float64]
+Indices = list[NDArray[np.intp]]
 
 # A mixed derivative couples every unknown with every other: 0.2 GB, and three copies.
 _MAX_DENSE = 5_000
@@ -99,7 +100,7 @@ class ChebyshevSolver:
         return "ChebyshevSolver()"
 
 
-def _boundary_values(problem: Problem, nodes: Sequence[Array]) -> tuple[Array, list[Array]]:
+def _boundary_values(problem: Problem, nodes: Sequence[Array]) -> tuple[Array, Indices]:
     """Known values on the conditioned faces, zero inside, and along each axis the free nodes."""
     values = np.zeros([len(x) for x in nodes])
     known = [np.zeros(len(x), dtype=bool) for x in nodes]
@@ -110,7 +111,8 @@ def _boundary_values(problem: Problem, nodes: Sequence[Array]) -> tuple[Array, l
         index = (slice(None),) * face.axis + (-face.end,)
         values[index] = face.value_on_grid(others)
         known[face.axis][-face.end] = True
-    return values, [np.flatnonzero(~k) for k in known]
+    free: Indices = [np.flatnonzero(~k) for k in known]
+    return values, free
 
 
 def _axis_operator(problem: Problem, axis: int, n: int) -> Array:
@@ -125,7 +127,7 @@ def _axis_operator(problem: Problem, axis: int, n: int) -> Array:
     return operator
 
 
-def _solve_sylvester(problem: Problem, source: Array, values: Array, free: list[Array]) -> None:
+def _solve_sylvester(problem: Problem, source: Array, values: Array, free: Indices) -> None:
     """``Ax U + U Ayᵀ = F`` for the free nodes, into `values`."""
     left, right = (_axis_operator(problem, k, n) for k, n in enumerate(source.shape))
     inside = np.ix_(*free)
@@ -135,7 +137,7 @@ def _solve_sylvester(problem: Problem, source: Array, values: Array, free: list[
     )
 
 
-def _solve_dense(problem: Problem, source: Array, values: Array, free: list[Array]) -> None:
+def _solve_dense(problem: Problem, source: Array, values: Array, free: Indices) -> None:
     """One dense system for the free nodes, into `values`."""
     unknowns = math.prod(map(len, free))
     if unknowns > _MAX_DENSE:

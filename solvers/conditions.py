@@ -48,8 +48,9 @@ class Dirichlet:
     beta: ClassVar[float] = 0.0
 
     def __repr__(self) -> str:
-        value = self.value if not isinstance(self.value, np.ndarray) else "array"
-        parts = [] if self.value is None else [repr(value)]
+        shape = getattr(self.value, "shape", ())
+        value = f"array of shape {tuple(shape)}" if shape else repr(self.value)
+        parts = [] if self.value is None else [value]
         parts += [] if self.on is None else [f"on={self.on!r}"]
         parts += [] if self.of is None else [f"of={self.of!r}"]
         return f"{type(self).__name__}({', '.join(parts)})"

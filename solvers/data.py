@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Number, Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import sympy
@@ -183,12 +183,12 @@ def read_field(
     """
     if isinstance(value, Field):
         return value
-    if isinstance(value, str | sympy.Basic):
+    if isinstance(value, str | sympy.Expr):
         expression = read_expression(name, value)
         remedy = "write it in the axes and in data that are numbers"
         check_names(name, expression, [*axes, *constants], remedy)
         put_in = {real_symbol(key): number for key, number in constants.items()}
-        return ExpressionField(name, expression.xreplace(put_in), axes)
+        return ExpressionField(name, cast(sympy.Expr, expression.xreplace(put_in)), axes)
     if (number := as_number(name, value)) is not None:
         return ExpressionField(name, number, axes)
     if callable(value):
@@ -224,7 +224,8 @@ def as_number(name: str, value: Any) -> sympy.Expr | None:
         raise ArgumentTypeError(name, repr(value), "give real numbers: complex ones have no place")
     if not np.isfinite(float(value)):
         raise ArgumentError(name, repr(value), "give a finite number")
-    return sympy.Integer(int(value)) if float(value).is_integer() else sympy.Float(float(value))
+    number = float(value)
+    return sympy.Integer(int(number)) if number.is_integer() else sympy.Float(number)
 
 
 def _real_array(name: str, value: Any) -> Array:

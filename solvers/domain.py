@@ -107,8 +107,9 @@ class Box:
         ]
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Box) and self.axes == other.axes
-        return same and self.bounds == other.bounds
+        if not isinstance(other, Box):
+            return NotImplemented
+        return (self.axes, self.bounds) == (other.axes, other.bounds)
 
     def __hash__(self) -> int:
         return hash((self.axes, self.bounds))

@@ -143,8 +143,8 @@ class Equation:
         coefficients = {orders: c for orders, c in coefficients.items() if c != 0}
         if not any(map(sum, coefficients)):
             raise _no_derivative(self.text, self.axes)
-        source = -residual.xreplace(dict.fromkeys(self.unknowns, sympy.S.Zero))
-        return LinearForm(self.function, coefficients, cast(sympy.Expr, source))
+        rest = cast(sympy.Expr, residual.xreplace(dict.fromkeys(self.unknowns, sympy.S.Zero)))
+        return LinearForm(self.function, coefficients, -rest)
 
     def defect(self, exact: sympy.Expr, values: Mapping[str, sympy.Expr]) -> sympy.Expr:
         """Left side minus right side where the unknown function is `exact`."""

@@ -50,7 +50,8 @@ def derive_source(
     if slope == 0 or slope.free_symbols:
         given = f"{equation.text!r}, where {free[0]} is no term on its own"
         raise ArgumentError("equation", given, "write the source as a term, such as ... = f")
-    return {free[0]: cast(sympy.Expr, -defect.xreplace({source: sympy.S.Zero}) / slope)}
+    rest = cast(sympy.Expr, defect.xreplace({source: sympy.S.Zero}))
+    return {free[0]: -rest / slope}
 
 
 def _check_satisfied(

@@ -69,7 +69,7 @@ def _checked(values: NDArray[Any], box: Box) -> Array:
         raise ArgumentError("points", f"shape {shape}", remedy)
     if len(values) == 0:
         raise ArgumentError("points", f"shape {shape}", "give at least one point")
-    bad = ~np.isfinite(values).all(axis=1)
+    bad = np.asarray(~np.isfinite(values).all(axis=1))
     if bad.any():
         given = f"{bad.sum()} of {len(bad)} points not finite, the first at row {bad.argmax()}"
         raise ArgumentError("points", given, "remove them")
@@ -78,7 +78,7 @@ def _checked(values: NDArray[Any], box: Box) -> Array:
     points = values.astype(np.float64)
     lower, upper = np.array(box.bounds).T
     slack = 2 * eps * np.maximum(abs(lower), abs(upper))
-    outside = ((points < lower - slack) | (points > upper + slack)).any(axis=1)
+    outside = np.asarray(((points < lower - slack) | (points > upper + slack)).any(axis=1))
     if outside.any():
         first = int(outside.argmax())
         place = ", ".join(f"{c:.6g}" for c in points[first])
