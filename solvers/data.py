@@ -80,6 +80,10 @@ class ExpressionField(Field):
         parts = [part(*coordinates) for part in self.parts.values()]
         return _checked(self.name, self._function(*coordinates, *parts), coordinates)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled code cannot be pickled, and is made again where it is needed.
+        return {key: value for key, value in vars(self).items() if key != "_function"}
+
     def on_grid(self, axes: Sequence[Array]) -> Array:
         coordinates = np.meshgrid(*axes, indexing="ij", sparse=True)
         parts = [part.on_grid(axes) for part in self.parts.values()]
@@ -225,7 +229,9 @@ def as_number(name: str, value: Any) -> sympy.Expr | None:
     if not np.isfinite(float(value)):
         raise ArgumentError(name, repr(value), "give a finite number")
     number = float(value)
-    return sympy.Integer(int(number)) if number.is_integer() else sympy.Float(number)
+    # Small whole numbers stay exact, so that x**2 is a square; a huge one is no better than a float.
+    whole = number.is_integer() and abs(number) < 2**53
+    return sympy.Integer(int(number)) if whole else sympy.Float(number)
 
 
 def _real_array(name: str, value: Any) -> Array:

@@ -116,6 +116,9 @@ class Equation:
     residual: sympy.Expr
     unknowns: Mapping[sympy.Symbol, Orders]
 
+    def __str__(self) -> str:
+        return self.text
+
     @cached_property
     def data_names(self) -> tuple[str, ...]:
         """Every name that is neither an axis nor the unknown function."""

@@ -18,7 +18,7 @@ CHIRP = "chirp sin(200 x²)"
 # Wavelengths of the fastest tone that fit into the domain.
 CURVES = {
     "poisson-1d-sin100": 100.0,
-    "poisson-1d-sin6-cos100": 106.0,
+    "poisson-1d-sin6cos100": 106.0,
     "poisson-1d-sin500": 250 / math.pi,
 }
 

@@ -1,5 +1,7 @@
 """Problems: data of every form agree, manufactured sources are right, mistakes are named."""
 
+import pickle
+
 import numpy as np
 import pytest
 import sympy
@@ -117,6 +119,19 @@ def test_without_a_source_the_exact_solution_has_to_satisfy_the_equation():
 
     with pytest.raises(ArgumentError, match=r"exact: got .* defect of up to 9\.99e\+01; give a"):
         Problem.from_exact("200*u_x + u_t = 0", box, "sin(x - 100*t)")
+
+
+def test_a_problem_goes_to_a_worker_process_and_computes_the_same_there():
+    problem = Problem.from_exact(POISSON, SQUARE, "sin(x)*y")
+    points = np.array([[0.3, 1.2]])
+    expected = problem.exact(points), problem.source(*points.T)
+    again = pickle.loads(pickle.dumps(problem))
+    np.testing.assert_array_equal((again.exact(points), again.source(*points.T)), expected)
+
+
+def test_huge_numbers_compute_as_floats():
+    problem = Problem("u_xx = f + k*x", LINE, ZERO, f=1e300, k=10**25)
+    assert problem.source(np.array([2.0]))[0] == pytest.approx(1e300)
 
 
 def test_repr_reads_as_the_call():
