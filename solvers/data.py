@@ -229,7 +229,7 @@ def as_number(name: str, value: Any) -> sympy.Expr | None:
     if not np.isfinite(float(value)):
         raise ArgumentError(name, repr(value), "give a finite number")
     number = float(value)
-    # Small whole numbers stay exact, so that x**2 is a square; a huge one is no better than a float.
+    # Small whole numbers stay exact, so that x**2 is a square.
     whole = number.is_integer() and abs(number) < 2**53
     return sympy.Integer(int(number)) if whole else sympy.Float(number)
 
