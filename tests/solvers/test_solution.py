@@ -233,6 +233,12 @@ def test_a_solver_without_deviation_is_not_asked_for_calibration():
     assert "deviations" not in str(verdict)
 
 
+def test_a_collocation_below_its_resolution_is_not_trusted():
+    problem = Problem("u_xx = f", LINE, [Dirichlet("sin(60*x)")], f="-3600*sin(60*x)")
+    assert failed(ChebyshevSolver().solve(problem, (45,)))[0].startswith("relative residual")
+    assert ChebyshevSolver().solve(problem, (90,)).check()
+
+
 # Tables
 
 
