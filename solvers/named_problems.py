@@ -1,6 +1,8 @@
-"""Named problems with known solutions, and what was published on them.
+"""Named problems with known solutions, and what was published on them: `gallery`.
 
-They are the linear ones of GP-HM's paper; a problem is built when it is first asked for.
+The file is not called after it, or `solvers.gallery` would be the module or the mapping,
+whichever was imported last. The problems are the linear ones of GP-HM's paper; each is built
+when it is first asked for.
 
 References
 ----------
