@@ -71,6 +71,19 @@ class PolynomialProfile(Profile):
     def formula(self, s: Any, *parameters: Any) -> Any:
         return (s + parameters[0]) ** self.degree
 
+    @override
+    def value_(self, s: Tensor, scratch: Tensor, *parameters: Tensor) -> Tensor:
+        return s.add_(parameters[0]).pow_(self.degree)
+
+    @override
+    def value_and_slope_(
+        self, s: Tensor, value: Tensor, scratch: Tensor, *parameters: Tensor
+    ) -> None:
+        s.add_(parameters[0])
+        torch.pow(s, self.degree - 1, out=scratch)
+        torch.mul(s, scratch, out=value)
+        torch.mul(scratch, self.degree, out=s)
+
 
 class Linear(Kernel):
     """``k = x · x'``: the covariance of ``w · x`` with w standard normal.

@@ -46,8 +46,6 @@ def from_gpytorch(kernel: Any) -> Kernel:
     >>> from_gpytorch(gpytorch.kernels.RBFKernel(active_dims=[1]).initialize(lengthscale=0.5))
     RBF(lengthscale=0.5, active_dims=(1,))
     """
-    if isinstance(kernel, Kernel):
-        return kernel
     if not isinstance(kernel, peer.Kernel):
         raise ArgumentTypeError("kernel", type(kernel).__name__, "give one of gpytorch's")
     return _convert(kernel, None)
@@ -59,6 +57,11 @@ def _convert(kernel: Any, outer: Columns) -> Kernel:
 
 
 def _convert_selected(kernel: Any, columns: Columns) -> Kernel:
+    if isinstance(kernel, Kernel):  # one of ours, alone or within gpytorch's
+        if columns is None:
+            return kernel
+        given = f"{kernel} within a kernel with active_dims {columns}"
+        raise ArgumentError("kernel", given, "give the columns to the inner kernel")
     # By exact type: a subclass may compute something else (RBFKernelGrad does).
     kind = type(kernel)
     if kind is peer.ScaleKernel:

@@ -123,7 +123,7 @@ class Kernel(Analysis, gpytorch.kernels.Kernel):
 
     def register_scalar(self, name: str, value: Any) -> None:
         """Set the `Hyperparameter` of that name: one number for each kernel of the batch."""
-        values = value if isinstance(value, Tensor) else check_positive(name, value, zero=True)
+        values = check_positive(name, value, zero=getattr(type(self), name).zero)
         self._batch_shape = self._batch_shape or values.shape
         if values.dim() and values.shape != self._batch_shape:
             remedy = f"give one number or shape {tuple(self._batch_shape)}, that of the batch"

@@ -67,10 +67,11 @@ class MaternProfile(StationaryProfile):
     def value_and_slope_(
         self, s: Tensor, value: Tensor, scratch: Tensor, *parameters: Tensor
     ) -> None:
-        if self.nu == 0.5:
-            super().value_and_slope_(s, value, scratch, *parameters)
-            return
         u = s.sqrt_()
+        if self.nu == 0.5:
+            torch.mul(u, -math.log2(math.e), out=value).exp2_()
+            torch.div(value, u, out=s).mul_(-0.5).nan_to_num_(nan=math.nan, neginf=0.0)
+            return
         decay = torch.mul(u, -math.log2(math.e), out=scratch).exp2_()
         _times_polynomial_(value.copy_(u), decay, _POLYNOMIALS[self.nu])
         _times_polynomial_(u, decay.div_(4 - 4 * self.nu), _POLYNOMIALS[self.nu - 1])

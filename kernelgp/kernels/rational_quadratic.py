@@ -46,6 +46,19 @@ class RationalQuadraticProfile(StationaryProfile):
         (alpha,) = parameters
         return (-alpha * (1 + s / alpha).log()).exp()
 
+    @override
+    def value_(self, s: Tensor, scratch: Tensor, *parameters: Tensor) -> Tensor:
+        (alpha,) = parameters
+        return s.div_(alpha).log1p_().mul_(-alpha).exp_()
+
+    @override
+    def value_and_slope_(
+        self, s: Tensor, value: Tensor, scratch: Tensor, *parameters: Tensor
+    ) -> None:
+        (alpha,) = parameters
+        torch.log1p(s.div_(alpha), out=value).mul_(-alpha).exp_()
+        torch.div(value, s.add_(1), out=s).neg_()
+
 
 class RationalQuadratic(StationaryKernel):
     """``k = (1 + s / (2 alpha))^-alpha``: an `RBF` in the limit of large alpha.

@@ -127,7 +127,10 @@ class SpectralMixture(Kernel):
         n_components = len(entries)
         weights = [1 / n_components] * n_components if weights is None else weights
         shares, _ = _broadcast("weights", check_positive("weights", weights), entries[:, 0])[::-1]
-        self.frequencies = Parameter(entries)
+        self.frequencies = Parameter(entries.detach().clone())
+        if entries.requires_grad:
+            # Not a leaf, so no `Parameter`: it carries the graph to the caller's tensor.
+            self._parameters["frequencies"] = entries  # pyright: ignore[reportArgumentType]
         self.lengthscales, self.weights = widths, shares
 
     @classmethod
@@ -290,7 +293,6 @@ def _check_frequencies(value: Any) -> Tensor:
         raise ArgumentTypeError("frequencies", repr(value), remedy) from error
     if entries.dim() not in (1, 2) or entries.numel() == 0 or not entries.isfinite().all():
         raise ArgumentError("frequencies", str(value), remedy)
-    entries = entries.detach().clone()
     return entries.unsqueeze(-1) if entries.dim() == 1 else entries
 
 

@@ -78,9 +78,9 @@ def _check(x: Any, y: Any) -> tuple[Array, Array]:
             raise ArgumentError(name, f"{bad} entries not finite", "remove or impute them")
         arrays.append(array)
     x, y = arrays
-    x = x[:, None] if x.ndim == 1 else x
-    if x.ndim != 2 or x.shape[1] == 0 or len(x) < 4:
+    if x.ndim not in (1, 2) or x.size == 0 or len(x) < 4:
         raise ArgumentError("x", f"shape {x.shape}", "give (n,) or (n, d), at least four points")
+    x = x.reshape(len(x), -1)
     if y.shape != (len(x),):
         raise ArgumentError("y", f"shape {y.shape}", f"give ({len(x)},), one for each point of x")
     for j, span in enumerate(np.ptp(x, axis=0)):

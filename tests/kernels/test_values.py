@@ -106,12 +106,11 @@ def test_profiles_say_the_same_in_all_their_forms(leaf, generator):
     s.requires_grad_()
     parameters = [p.requires_grad_() for p in parameters]
     value = profile.value(s, *parameters)
-    if value.requires_grad:
-        grads = torch.autograd.grad(value.sum(), (s, *parameters), allow_unused=True)
-        slope = torch.zeros_like(s) if grads[0] is None else grads[0]
-        torch.testing.assert_close(profile.slope(s, *parameters), slope)
-        for grad, slopes in zip(grads[1:], profile.parameter_slopes(s, *parameters), strict=True):
-            torch.testing.assert_close(slopes.sum(), grad)
+    slope, *others = torch.autograd.grad(value.sum(), (s, *parameters))
+    torch.testing.assert_close(profile.slope(s, *parameters), slope)
+    for grad, slopes in zip(others, profile.parameter_slopes(s, *parameters), strict=True):
+        torch.testing.assert_close(slopes.sum(), grad)
+    torch.testing.assert_close(profile.formula(s, *parameters), value, rtol=1e-13, atol=0)
     with torch.no_grad():
         expected, slope = profile.value(s, *parameters), profile.slope(s, *parameters)
         buffer = profile.value_(s.clone(), torch.empty_like(s), *parameters)
@@ -128,6 +127,10 @@ def test_matern_slope_at_zero_is_the_limit_from_above(nu):
     near, at = torch.tensor([1e-12, 0.0], dtype=torch.float64)
     expected = torch.zeros_like(at) if nu == 0.5 else profile.slope(near)
     torch.testing.assert_close(profile.slope(at), expected, rtol=1e-5, atol=0)
+    over, value = at.clone(), torch.empty_like(at)
+    profile.value_and_slope_(over, value, torch.empty_like(at))
+    torch.testing.assert_close(over, expected, rtol=1e-5, atol=0)
+    assert value == 1
 
 
 @pytest.mark.parametrize(
