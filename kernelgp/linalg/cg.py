@@ -112,16 +112,24 @@ def solve_by_pcg(
             raise NotPositiveDefiniteError("op", given, "add jitter or check the kernel")
         return swept.solution, swept.iterations
 
-    attempts = [(correct, _FLOAT32_FLOOR)] if op.dtype == torch.float32 else []
-    # Where float32 products are too rough for the operator, dearer ones go on.
-    attempts.append((correct_in_double, 1e-10))
-    spent, refined = 0, None
-    for attempt, floor in attempts:
-        budget = max_iterations - spent
-        refined = refine(op, columns, attempt, rtol=rtol, budget=budget, floor=floor, start=start)
-        spent, start = spent + refined.iterations, refined.solution
-        if refined.worst <= rtol or spent >= max_iterations:
-            break
+    attempt, floor = (
+        (correct_in_double, 1e-10) if op.dtype == torch.float64 else (correct, _FLOAT32_FLOOR)
+    )
+    refined = refine(
+        op, columns, attempt, rtol=rtol, budget=max_iterations, floor=floor, start=start
+    )
+    spent = refined.iterations
+    if attempt is correct and rtol < refined.worst and spent < max_iterations:
+        # Float32 products are too rough for this operator; dearer ones go on.
+        refined = refine(
+            op,
+            columns,
+            correct_in_double,
+            rtol=rtol,
+            budget=max_iterations - spent,
+            start=refined.solution,
+        )
+        spent += refined.iterations
     seconds = time.perf_counter() - started
     rank = getattr(preconditioner, "rank", 0)
     return refined.solution, SolveReport("pcg", spent, refined.residual, rtol, seconds, rank)

@@ -116,13 +116,8 @@ def solve_by_cholesky(
     """Factorise, solve and refine."""
     started = time.perf_counter()
     matrix = entries(op)
-    found = None
-    if op.dtype == torch.float32:
-        single, failed = torch.linalg.cholesky_ex(matrix.float())
-        if not failed.any():
-            refined = _refine(matrix, columns, single, rtol)
-            found = CholeskyFactor(single) if refined.worst <= rtol else None
-    if found is None:
+    found, refined = _solve_in_single(matrix, columns, rtol) if op.dtype != matrix.dtype else _NONE
+    if found is None or refined is None:
         found = factorise(matrix, op.dtype)
         refined = _refine(matrix, columns, found.factor, rtol)
     seconds = time.perf_counter() - started
@@ -130,6 +125,20 @@ def solve_by_cholesky(
         "cholesky", refined.iterations, refined.residual, rtol, seconds, jitter=found.jitter
     )
     return refined.solution, report, found
+
+
+_NONE = None, None
+
+
+def _solve_in_single(
+    matrix: Tensor, columns: Tensor, rtol: float
+) -> tuple[CholeskyFactor | None, Refined | None]:
+    """By a float32 factor; nothing where it fails or does not refine to `rtol`."""
+    factor, failed = torch.linalg.cholesky_ex(matrix.float())
+    if failed.any():
+        return _NONE
+    refined = _refine(matrix, columns, factor, rtol)
+    return (CholeskyFactor(factor), refined) if refined.worst <= rtol else _NONE
 
 
 def _refine(matrix: Tensor, columns: Tensor, factor: Tensor, rtol: float) -> Refined:
@@ -157,6 +166,7 @@ def factorise(matrix: Tensor, origin: torch.dtype) -> CholeskyFactor:
     if not failed.any():
         return CholeskyFactor(factor)
     scale = matrix.diagonal(dim1=-2, dim2=-1).abs().mean(dim=-1, keepdim=True)
+    added, still = torch.zeros_like(scale), failed
     for rung in _LADDER[origin]:
         added = rung * scale * (failed > 0).unsqueeze(-1)
         factor, still = torch.linalg.cholesky_ex(matrix + added.unsqueeze(-1) * _eye(matrix))

@@ -11,9 +11,9 @@ from kernelgp.errors import ArgumentError, ConvergenceWarning
 from kernelgp.linalg.cg import solve_by_pcg
 from kernelgp.linalg.cholesky import CholeskyFactor, entries, factorise, fits
 from kernelgp.linalg.lanczos_quadrature import log_quadrature, probe_columns, sweep_columns
+from kernelgp.linalg.preconditioner import automatic_preconditioner
 from kernelgp.linalg.probes import draw_seed, row_normals
 from kernelgp.linalg.protocol import Matrix, as_columns, as_square
-from kernelgp.linalg.solve import automatic_preconditioner
 from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_positive
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from kernelgp.errors import ArgumentError, ConvergenceWarning
 from kernelgp.linalg.cholesky import entries, factorise, fits
 from kernelgp.linalg.lanczos_quadrature import log_quadrature, probe_columns, sweep_columns
+from kernelgp.linalg.preconditioner import automatic_preconditioner
 from kernelgp.linalg.probes import draw_seed
 from kernelgp.linalg.protocol import as_square, check_symmetric, in_double
-from kernelgp.linalg.solve import automatic_preconditioner
 from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_positive
 

@@ -163,6 +163,15 @@ def _of_one(op: Matrix, rank: int | None, generator: torch.Generator) -> LowRank
     return LowRankPreconditioner(low_rank.factor, left.clamp(min=left.mean().item()))
 
 
+def automatic_preconditioner(
+    op: Matrix, rank: int | None, random_state: RandomState
+) -> LowRankPreconditioner | None:
+    """The default of `solve`; None where `rank` is 0 or a batch cannot be taken apart."""
+    if rank == 0 or (len(op.shape) > 2 and not isinstance(op, LinearOperator)):
+        return None
+    return pivoted_cholesky_preconditioner(op, rank, random_state=random_state)
+
+
 def automatic_limit(n: int) -> int:
     """The rank at which a factor costs about five products with a kernel operator.
 

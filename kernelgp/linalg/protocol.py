@@ -137,7 +137,7 @@ def rows(op: Matrix, index: Tensor) -> Tensor:
     if hasattr(op, "rows"):
         return cast(Any, op).rows(index)
     if isinstance(op, LinearOperator):
-        selected = op[index, :]
+        selected = cast(Any, op)[index, :]
         return selected if isinstance(selected, Tensor) else selected.to_dense()
     n = op.shape[-1]
     identity = torch.zeros(n, len(index), dtype=op.dtype, device=op.device)

@@ -1,6 +1,7 @@
 """Between torch's columns and the numpy vectors of scipy's iterative solvers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ def from_map(
         return on_vector
 
     reverse = bridged(adjoint) if adjoint is not None else None
-    return LinearOperator(shape, matvec=bridged(forward), rmatvec=reverse, dtype=np.float64)
+    make: Any = LinearOperator  # its __new__ picks a subclass that takes these arguments
+    return make(shape, matvec=bridged(forward), rmatvec=reverse, dtype=np.float64)
 
 
 def each_column(solve: Callable[[Vector], Vector], rhs: Tensor) -> Tensor:

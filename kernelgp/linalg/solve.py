@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
-from linear_operator import LinearOperator
 from torch import Tensor
 
 from kernelgp.errors import ArgumentError, ConvergenceWarning
 from kernelgp.linalg.cg import solve_by_pcg
 from kernelgp.linalg.cholesky import fits, solve_by_cholesky
-from kernelgp.linalg.preconditioner import pivoted_cholesky_preconditioner
+from kernelgp.linalg.preconditioner import automatic_preconditioner
 from kernelgp.linalg.protocol import (
     Direct,
     Map,
@@ -102,12 +101,11 @@ def solve(
     if rank is not None:
         check_positive("rank", rank, zero=True)
 
-    if method == "auto":
-        method = _choose(matrix, preconditioner)
+    chosen = _choose(matrix, preconditioner) if method == "auto" else method
     remedy = "raise rtol: this is as far as float64 goes"
-    if method == "direct":
+    if chosen == "direct":
         solution, report = _solve_directly(cast(Direct, matrix), columns, rtol)
-    elif method == "cholesky":
+    elif chosen == "cholesky":
         solution, report, factor = solve_by_cholesky(matrix, columns, rtol)
         if factor.jitter:
             factor.warn(f" ({report})", stacklevel=3)
@@ -143,10 +141,3 @@ def _solve_directly(op: Any, columns: Tensor, rtol: float) -> tuple[Tensor, Solv
     return refined.solution, SolveReport(
         "direct", refined.iterations, refined.residual, rtol, seconds
     )
-
-
-def automatic_preconditioner(op: Matrix, rank: int | None, random_state: RandomState) -> Map | None:
-    """The default preconditioner; None where `rank` is 0 or a batch cannot be taken apart."""
-    if rank == 0 or (len(op.shape) > 2 and not isinstance(op, LinearOperator)):
-        return None
-    return pivoted_cholesky_preconditioner(op, rank, random_state=random_state)
