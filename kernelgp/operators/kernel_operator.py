@@ -99,15 +99,17 @@ class KernelOperator(PositiveDefinite):
         if x2 is not None and _is_same(x1, x2):
             x2 = None
         if x2 is not None:
+            check_same("x2", check_floating("x2", x2), "x1", x1)
             _check_points("x2", x2)
-            check_same("x2", x2, "x1", x1)
             if x2.shape[-1] != x1.shape[-1]:
                 remedy = f"give (..., m, {x1.shape[-1]}) to match x1"
                 raise ArgumentError("x2", f"shape {tuple(x2.shape)}", remedy)
+            check_finite("x2", x2)
+        check_finite("x1", x1)
         _check_dimension(kernel, x1)
         _check_batch(kernel, x1, x2)
         self._set(kernel, x1, x2, identity=None)
-        self.backend = choose_backend(backend, kernel, self.shape, x1)
+        self.backend = choose_backend(backend, kernel, self.shape, x1.shape[-1], x1.device)
 
     def _set(
         self,
@@ -460,7 +462,8 @@ def _check_points(name: str, x: Any) -> None:
         raise ArgumentError(name, f"shape {tuple(x.shape)}", remedy + hint)
     if x.numel() == 0:
         raise ArgumentError(name, f"shape {tuple(x.shape)}", "give at least one point")
-    check_finite(name, x)
+    if x.is_meta:
+        raise ArgumentError(name, "device meta", "move it to a device that holds data")
 
 
 def _check_dimension(kernel: Any, x: Tensor) -> None:

@@ -3,16 +3,19 @@
 Batch dimensions end here: the backends below see one matrix at a time.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import Module
 
+from kernelgp.errors import BackendWarning
 from kernelgp.operators.backends import keops, tiled
 from kernelgp.operators.backends.plan import choose_distances
 from kernelgp.operators.embedding import Embedding, LeafAt, ProductAt, ScaledAt, Tree, embed
@@ -21,6 +24,7 @@ from kernelgp.operators.substitute import substitute
 
 __all__ = ["FusedEntries"]
 
+T = TypeVar("T")
 Adjoint = Tensor | tuple[Tensor, Tensor]
 
 
@@ -61,13 +65,27 @@ class FusedEntries:
             out = self.matmul(columns, transpose=transpose)
             return out.unflatten(-1, (*batch, rhs.shape[-1])).movedim(0, -2)
         embedding = self._embed().expand(batch)
-        multiply = keops.matmul if self.backend == "keops" else tiled.matmul
         rhs = rhs.expand(*batch, *rhs.shape[-2:])
-        parts = [
-            multiply(_select(embedding, index), n, m, rhs[index], transpose=transpose)
-            for index in _indices(batch)
-        ]
+        parts = []
+        for index in _indices(batch):
+            one, columns = _select(embedding, index), rhs[index]
+            ask = partial(keops.matmul, one, n, m, columns, transpose=transpose)
+            found = self._keops(ask)
+            if found is None:
+                found = tiled.matmul(one, n, m, columns, transpose=transpose)
+            parts.append(found)
         return _stack(parts, batch)
+
+    def _keops(self, run: Callable[[], T]) -> T | None:
+        """What KeOps finds; None where it is not asked, or fails for the first or a later time."""
+        if self.backend != "keops" or keops.problem() is not None:
+            return None
+        try:
+            return run()
+        except keops.KeopsError as failure:
+            message = f"backend: keops cannot be used, {failure}; tiled takes over."
+            warnings.warn(message, BackendWarning, stacklevel=2)
+            return None
 
     @torch.no_grad()
     def dense(self) -> Tensor:
@@ -124,12 +142,13 @@ class FusedEntries:
         for index in _indices(batch):
             here = [factor[index] for factor in factors]
             one = _select(detached, index)
-            if len(here) == 1:
-                parts.append(tiled.derivative(one, here[0], needed))
-            elif self.backend == "keops":
-                parts.append(keops.derivative(one, here[0], here[1], needed))
-            else:
-                parts.append(tiled.derivative(one, (here[0], here[1]), needed))
+            found = None
+            if len(here) == 2:
+                found = self._keops(partial(keops.derivative, one, here[0], here[1], needed))
+            if found is None:
+                adjoint = here[0] if len(here) == 1 else (here[0], here[1])
+                found = tiled.derivative(one, adjoint, needed)
+            parts.append(found)
         roots, grads = [], []
         for i in sorted(needed):
             if parts[0][i] is not None:
