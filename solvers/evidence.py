@@ -41,7 +41,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 import scipy.optimize
 
 from kernelgp.errors import ArgumentError
@@ -157,7 +156,7 @@ class Observed:
         self.component = np.asarray(component)
         self.nugget = float(nugget)
         # Householder QR is stable column by column, so a column of small weight keeps its digits.
-        q, self._r = scipy.linalg.qr(scaled, mode="economic", check_finite=False)
+        q, self._r = np.linalg.qr(scaled)
         self._z = q.T @ z
         # A vector first, then its norm: a difference of two norms would leave 1e-8 of them.
         self._unexplained = float(np.sum((z - q @ self._z) ** 2))
