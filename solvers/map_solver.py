@@ -138,7 +138,7 @@ def _solution_report(
         log_marginal_likelihood=math.nan,
         amplitude=scale * math.sqrt(variance),
         nugget=JITTER,
-        attempts=search.iterations,
+        prior=1,
         seconds=search.seconds,
     )
 

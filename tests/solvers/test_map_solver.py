@@ -1,5 +1,7 @@
 """``method="map"``: its density written out densely, its search, and what the search leaves."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -13,25 +15,9 @@ from solvers.map_objective import MapObjective
 from solvers.map_posterior import MapPosterior
 from solvers.map_report import MapOptions
 from solvers.map_solver import solve_map
-from solvers.report import SolutionReport
 
 LINE = Box(x=(0, 1))
 SQUARE = Box(x=(0, 1), y=(0, 1))
-REPORT = SolutionReport(
-    method="map",
-    kernel="gaussian",
-    grid=(5, 4),
-    rank=(5, 4),
-    frequencies={"x": np.array([0.7])},
-    band={"x": 0.0},
-    residual=1e-4,
-    boundary_error=1e-5,
-    log_marginal_likelihood=np.nan,
-    amplitude=1.0,
-    nugget=1e-6,
-    attempts=3,
-    seconds=0.1,
-)
 
 
 def components(frequency, length=1.0):
@@ -42,6 +28,12 @@ def components(frequency, length=1.0):
 def tone(**options):
     problem = Problem.from_exact("u_xx = f", LINE, "sin(20*x)")
     return problem, solve_map(problem, (60,), [components(3.2)], options=MapOptions(**options))
+
+
+@cache
+def any_report():
+    problem = Problem.from_exact("u_xx = f", LINE, "x")
+    return solve_map(problem, (8,), [components(1.0)]).report
 
 
 def relative_error(problem, posterior):
@@ -264,7 +256,7 @@ def weak_posterior():
     kernel = SpectralMixture("gaussian", [0.0, 0.5], 0.5)
     precisions = torch.tensor([-4.0, -3.0], dtype=torch.float64)
     whitened = torch.linspace(-1, 1, 7, dtype=torch.float64)
-    return MapPosterior(equation, [kernel], whitened, precisions, 2.0, REPORT)
+    return MapPosterior(equation, [kernel], whitened, precisions, 2.0, any_report())
 
 
 def textbook_covariance(posterior, points):
@@ -326,7 +318,9 @@ def test_mean_at_points_is_that_on_the_grid(orders):
 def two_dimensional():
     objective = small_objective()
     whitened, precisions = objective.whitened().detach(), objective.log_precisions.detach()
-    return MapPosterior(objective.equation, objective.kernels, whitened, precisions, 3.0, REPORT)
+    return MapPosterior(
+        objective.equation, objective.kernels, whitened, precisions, 3.0, any_report()
+    )
 
 
 def test_derivative_of_the_mean_is_that_of_differences():
