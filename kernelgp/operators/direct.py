@@ -46,6 +46,16 @@ class DirectOperator(LinearOperator):
         return True
 
     @override
+    def matmul(self, other: Tensor | LinearOperator) -> Tensor | LinearOperator:
+        """``A X`` for X of shape (n,) or (..., n, k), a tensor or an operator."""
+        if not isinstance(other, Tensor):
+            return super().matmul(other)
+        if other.dim() == 1:
+            return self.matmul(other.unsqueeze(-1)).squeeze(-1)
+        check_columns("other", other, self)
+        return _Matmul.apply(self, other, *self.representation())
+
+    @override
     def solve(self, right_tensor: Tensor, left_tensor: Tensor | None = None) -> Tensor:
         """``A⁻¹ R``, or ``L A⁻¹ R`` where `left_tensor` is given.
 
@@ -118,6 +128,26 @@ def check_columns(name: str, x: Tensor, op: LinearOperator) -> None:
     if x.dim() < 2 or x.shape[-2] != n:
         raise ArgumentError(name, f"shape {tuple(x.shape)}", f"give ({n},) or (..., {n}, k)")
     check_same(name, x, "the operator", op)
+
+
+class _Matmul(torch.autograd.Function):
+    """``A X``, as in linear_operator, but on the operator itself and so with its caches."""
+
+    @staticmethod
+    def forward(ctx: Any, op: DirectOperator, rhs: Tensor, *representation: Tensor) -> Tensor:
+        ctx.op = op
+        # Saved for use, and so that torch notices if one is overwritten before the backward.
+        ctx.save_for_backward(rhs, *representation)
+        return op._matmul(rhs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rhs, *representation = ctx.saved_tensors
+        gradients: tuple[Tensor | None, ...] = (None,) * len(representation)
+        if any(ctx.needs_input_grad[2:]):
+            gradients = ctx.op._bilinear_derivative(grad, rhs)
+        return None, ctx.op._t_matmul(grad) if ctx.needs_input_grad[1] else None, *gradients
 
 
 class _DirectSolve(torch.autograd.Function):

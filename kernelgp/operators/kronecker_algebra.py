@@ -10,14 +10,22 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 
+import torch
 from torch import Tensor
 
-__all__ = ["factor_gradients", "kronecker_matmul", "kronecker_product", "kronecker_vector"]
+__all__ = [
+    "along_axes",
+    "contract",
+    "factor_gradients",
+    "kronecker_matmul",
+    "kronecker_product",
+    "kronecker_vector",
+]
 
 
 def kronecker_matmul(factors: Sequence[Tensor], rhs: Tensor) -> Tensor:
     """``(K1 ⊗ ... ⊗ Kd) R``; factors (..., mi, ni), R (..., N, k), result (..., M, k)."""
-    return _along_axes(factors, rhs.mT).mT
+    return along_axes(factors, rhs.mT).mT
 
 
 def kronecker_vector(vectors: Sequence[Tensor]) -> Tensor:
@@ -75,7 +83,7 @@ def _around(factors: Sequence[Tensor], i: int) -> tuple[int, int]:
     return before, math.prod(factor.shape[-2] for factor in factors[i + 1 :])
 
 
-def _along_axes(factors: Sequence[Tensor], x: Tensor) -> Tensor:
+def along_axes(factors: Sequence[Tensor], x: Tensor) -> Tensor:
     """All factors on the rows of x, shape (..., k, N), last axis first."""
     for i in range(len(factors) - 1, -1, -1):
         x = _along_axis(factors[i], x, *_around(factors, i))
@@ -84,15 +92,16 @@ def _along_axes(factors: Sequence[Tensor], x: Tensor) -> Tensor:
 
 def _along_axis(factor: Tensor, x: Tensor, before: int, after: int) -> Tensor:
     *batch, k, _ = x.shape
-    n = factor.shape[-1]
+    m, n = factor.shape[-2:]
     if after == 1:
-        return (x.reshape(*batch, k * before, n) @ factor.mT).flatten(-2).unflatten(-1, (k, -1))
-    if k * before == 1:
-        return (factor @ x.reshape(*batch, n, after)).flatten(-2).unsqueeze(-2)
-    slices = x.reshape(*batch, k * before, n, after)
-    if factor.dim() == 2:
-        return (factor @ slices).flatten(-3).unflatten(-1, (k, -1))
-    # A batch of factors is not repeated for every slice: it would outgrow the data.
-    joined = factor @ slices.transpose(-3, -2).flatten(-2)
-    rows = joined.unflatten(-1, (k * before, after)).transpose(-3, -2)
-    return rows.flatten(-3).unflatten(-1, (k, -1))
+        out = x.reshape(*batch, k * before, n) @ factor.mT
+    elif k * before == 1:
+        out = factor @ x.reshape(*batch, n, after)
+    elif factor.dim() == 2:
+        out = factor @ x.reshape(*batch, k * before, n, after)
+    else:
+        # A batch of factors is not repeated for every slice: it would outgrow the data.
+        slices = x.reshape(*batch, k * before, n, after).transpose(-3, -2)
+        out = (factor @ slices.flatten(-2)).unflatten(-1, (k * before, after)).transpose(-3, -2)
+    batch = torch.broadcast_shapes(tuple(batch), factor.shape[:-2])
+    return out.reshape(*batch, k, before * m * after)
