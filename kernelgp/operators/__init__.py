@@ -5,6 +5,7 @@ from kernelgp.operators.kronecker import KroneckerOperator
 from kernelgp.operators.kronecker_sum import KroneckerSumOperator
 from kernelgp.operators.noisy import NoisyKernelOperator
 from kernelgp.operators.noisy_kronecker import NoisyKroneckerOperator
+from kernelgp.operators.toeplitz import ToeplitzOperator
 
 __all__ = [
     "KernelOperator",
@@ -12,4 +13,5 @@ __all__ = [
     "KroneckerSumOperator",
     "NoisyKernelOperator",
     "NoisyKroneckerOperator",
+    "ToeplitzOperator",
 ]

@@ -8,8 +8,9 @@ from linear_operator.test.linear_operator_test_case import (
     LinearOperatorTestCase,
     RectangularLinearOperatorTestCase,
 )
+from linear_operator.utils.toeplitz import sym_toeplitz
 
-from kernelgp.operators import KroneckerOperator, KroneckerSumOperator
+from kernelgp.operators import KroneckerOperator, KroneckerSumOperator, ToeplitzOperator
 
 ROWS = torch.tensor([[4.0, 0.5, 1.0], [0.5, 4.0, -1.0], [1.0, -1.0, 3.0]])
 COLUMNS = torch.tensor([[2.0, 0.3], [0.3, 1.0]])
@@ -134,3 +135,24 @@ class TestRectangularKroneckerOperator(RectangularLinearOperatorTestCase, unitte
 
     def evaluate_linear_op(self, linear_op):
         return torch.kron(*linear_op.factors)
+
+
+class TestToeplitzOperator(LinearOperatorTestCase, unittest.TestCase):
+    seed = 0
+    should_call_cg = False  # solves are by Durbin's recursion
+    should_call_lanczos = False  # roots are Cholesky factors
+
+    def create_linear_op(self):
+        return ToeplitzOperator(torch.tensor([4.0, 0.5, 0.0, 1.0], requires_grad=True))
+
+    def evaluate_linear_op(self, linear_op):
+        return sym_toeplitz(linear_op.column)
+
+
+class TestToeplitzOperatorBatch(TestToeplitzOperator):
+    def create_linear_op(self):
+        column = torch.tensor([[2.0, -1.0, 0.5, 0.25], [4.0, 0.5, 0.0, 1.0]], requires_grad=True)
+        return ToeplitzOperator(column)
+
+    def evaluate_linear_op(self, linear_op):
+        return torch.stack([sym_toeplitz(column) for column in linear_op.column])
