@@ -119,7 +119,9 @@ class Kernel(Analysis, gpytorch.kernels.Kernel):
                 remedy = f"the points have {d} columns: name those from 0 to {d - 1}"
                 raise ArgumentError("active_dims", str(leaf.active_dims), remedy)
             # Embedding one point raises what embedding all of them would, much later.
-            leaf.profile.embed(torch.zeros(1, len(columns), dtype=torch.float64), *leaf.tensors)
+            device = leaf.tensors[0].device if leaf.tensors else x.device
+            point = torch.zeros(1, len(columns), dtype=torch.float64, device=device)
+            leaf.profile.embed(point, *leaf.tensors)
 
     def register_scalar(self, name: str, value: Any) -> None:
         """Set the `Hyperparameter` of that name: one number for each kernel of the batch."""

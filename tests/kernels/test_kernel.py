@@ -198,6 +198,27 @@ def test_priors_and_constraints_of_gpytorch_work():
     assert 1.9 < kernel.lengthscale.item() <= 2.0
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: SpectralMixture("student", [[1.0, 2.0], [3.0, 0.0]], 0.5),
+        lambda s: RationalQuadratic(s, 0.5),
+        lambda s: White(s) + RBF(0.5),
+        lambda s: Polynomial(2, s),
+    ],
+)
+def test_batch_of_scales_equals_a_loop(make, generator):
+    x = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+    scales = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    kernel = scales * make(scales)
+    for i in range(2):
+        expected = scales[i].item() * make(scales[i].item())
+        for actual in (kernel[i], kernel.expand_batch(3, 2)[1, i]):
+            torch.testing.assert_close(actual(x).to_dense(), expected(x).to_dense())
+        torch.testing.assert_close(kernel(x)[i].to_dense(), expected(x).to_dense())
+        torch.testing.assert_close(kernel.derivative(x, x)[i], expected.derivative(x, x))
+
+
 @pytest.mark.parametrize("make", [RBF, lambda t: Matern(1.5, t), lambda t: Periodic(1.0, t)])
 def test_batch_of_lengthscales_equals_a_loop(make, generator):
     x = torch.randn(4, 2, generator=generator, dtype=torch.float64)

@@ -200,6 +200,39 @@ def test_uniform_axis_gives_the_toeplitz_matrix_of_any_order():
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12 * scale)
 
 
+def test_uniform_axis_is_evaluated_at_its_lags_only(monkeypatch):
+    seen = []
+
+    def partial(self, x1, x2, *orders):
+        seen.append((len(x1), len(x2)))
+        return x1.new_zeros(len(x1), len(x2))
+
+    monkeypatch.setattr(RBF, "partial", partial)
+    x = torch.linspace(3, 4, 50).unsqueeze(-1)
+    assert RBF().derivative(x, x, [2]).shape == (50, 50)
+    assert seen == [(99, 1)]
+
+
+def test_axis_that_is_nearly_uniform_is_not_taken_for_one():
+    x = torch.linspace(0, 1, 20, dtype=torch.float64).unsqueeze(-1)
+    x[7] += 1e-9
+    kernel = spectral_mixture("gaussian")
+    expected = kernel.partial(x, x, (1,), (1,))
+    actual = kernel.derivative(x, x, [1], [1])
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11)
+    for orders in ([0], [3]):  # one point of many coordinates, and two points
+        for points in (x[:1], x[:2]):
+            expected = kernel.partial(points, points, tuple(orders), (0,))
+            torch.testing.assert_close(kernel.derivative(points, points, orders), expected)
+
+
+def test_radial_periodic_of_several_columns_has_no_derivatives():
+    x = torch.zeros(1, 2, dtype=torch.float64)
+    for orders in [((1, 0), (0, 0)), ((0, 0), (0, 1)), ((0, 1), (0, 1))]:
+        with pytest.raises(ArgumentError, match=r"orders: got a derivative of RadialPeriodic.*col"):
+            RadialPeriodic().derivative(x, x, *orders)
+
+
 def test_hyperparameters_get_gradients_at_zero_distance():
     x = torch.zeros(2, 1, dtype=torch.float64)
     kernel = Matern(2.5, 0.5)

@@ -143,6 +143,12 @@ def test_a_trend_is_a_tone_of_frequency_zero_and_no_more_tones_are_made_up():
     np.testing.assert_allclose(sorted_frequencies(kernel), [0.0, 12.0], atol=1e-6)
 
 
+def test_tone_just_below_the_limit_of_the_grid_is_found():
+    x = np.linspace(0, 1, 50)
+    kernel = SpectralMixture.from_data(x, np.sin(2 * math.pi * 24.3 * x + 0.5), "gaussian", 1)
+    np.testing.assert_allclose(kernel.frequencies.detach(), [[24.3]], atol=1e-6)
+
+
 def test_order_of_the_points_does_not_matter():
     rng = np.random.default_rng(2)
     x = np.linspace(0, 1, 120)

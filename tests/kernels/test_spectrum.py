@@ -40,6 +40,7 @@ DRAWN = [
     RBF(0.5) * Periodic(0.7),
     Matern(1.5) * Matern(2.5, 0.4),
     (RBF(0.5) + Constant()) ** 2,
+    2.0 * (3.0 * RBF(0.5)) + 4.0 * (SpectralMixture(frequencies=[4.0], weights=2.0) * Constant()),
 ]
 
 
