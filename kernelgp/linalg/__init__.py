@@ -12,7 +12,7 @@ from kernelgp.linalg.preconditioner import (
     LowRankPreconditioner,
     pivoted_cholesky_preconditioner,
 )
-from kernelgp.linalg.protocol import Direct, Map, Matrix, Shifted
+from kernelgp.linalg.protocol import Direct, Map, Matrix, Preconditioned, Shifted
 from kernelgp.linalg.report import SolveReport
 from kernelgp.linalg.sampling import sample
 from kernelgp.linalg.solve import solve
@@ -26,6 +26,7 @@ __all__ = [
     "LowRankPreconditioner",
     "Map",
     "Matrix",
+    "Preconditioned",
     "Shifted",
     "SolveReport",
     "cholesky",

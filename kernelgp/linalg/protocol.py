@@ -15,7 +15,7 @@ from torch import Tensor
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.validation import check_finite, check_floating, check_same
 
-__all__ = ["Direct", "Map", "Matrix", "Shifted"]
+__all__ = ["Direct", "Map", "Matrix", "Preconditioned", "Shifted"]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -66,6 +66,15 @@ class Direct(Protocol):
 
     def direct_solve(self, rhs: Tensor, /) -> Tensor:
         """``A⁻¹ rhs`` for a tensor of shape (..., n, k), to the accuracy of its dtype."""
+        ...
+
+
+@runtime_checkable
+class Preconditioned(Protocol):
+    """A matrix that knows what is nearly its inverse, such as a grid with missing cells."""
+
+    def preconditioner(self) -> Map:
+        """A function that applies it to float64 columns, shape (..., n, k)."""
         ...
 
 

@@ -16,6 +16,7 @@ from kernelgp.linalg.protocol import (
     Direct,
     Map,
     Matrix,
+    Preconditioned,
     as_columns,
     as_square,
     check_symmetric,
@@ -51,7 +52,8 @@ def solve(
     method
         "auto" takes the operator's own ``direct_solve`` where it has one (it need then not be
         symmetric), Cholesky up to n = 5 000 (float64) or 7 000 (float32), and beyond that
-        "pcg", conjugate gradients with a randomly pivoted Cholesky preconditioner.
+        "pcg", conjugate gradients with the operator's own ``preconditioner()`` where it has
+        one, else with randomly pivoted Cholesky.
     rank
         Of that preconditioner; 0 for none, None for the automatic rule of
         `pivoted_cholesky_preconditioner`.
@@ -113,6 +115,8 @@ def solve(
     else:
         started = time.perf_counter()
         check_symmetric(matrix)
+        if preconditioner is None and rank is None and isinstance(matrix, Preconditioned):
+            preconditioner = matrix.preconditioner()
         if preconditioner is None:
             preconditioner = automatic_preconditioner(matrix, rank, random_state)
         solution, report = solve_by_pcg(matrix, columns, preconditioner, rtol, max_iterations)

@@ -111,7 +111,7 @@ class DirectOperator(LinearOperator):
         return to_linear_operator(self.to_dense().half())
 
     def _choose_root_method(self) -> str:
-        small = self.size(-1) <= _CHOLESKY_ROWS
+        small = self.shape[-1] <= _CHOLESKY_ROWS
         return "cholesky" if small else super()._choose_root_method()
 
 

@@ -15,6 +15,7 @@ analogues*, Matematicheskie Issledovaniya 7 (1972).
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import scipy.fft
 import torch
@@ -128,4 +129,4 @@ class ToeplitzInverse:
 
 def fft_length(n: int) -> int:
     """A quick length for convolutions of n points without wrapping round."""
-    return scipy.fft.next_fast_len(2 * n - 1, real=True)
+    return cast(int, scipy.fft.next_fast_len(2 * n - 1, real=True))

@@ -11,7 +11,7 @@ extrapolation*, NeurIPS 2014.
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from linear_operator import LinearOperator
@@ -127,7 +127,7 @@ class KroneckerOperator(PartialOperator):
         return NoisyKroneckerOperator(self, diag)
 
     @override
-    def __add__(self, other: Any) -> LinearOperator:
+    def __add__(self, other: Any) -> LinearOperator | Tensor:
         if isinstance(other, ConstantDiagLinearOperator):
             return self.add_diagonal(other.diag_values)
         if isinstance(other, DiagLinearOperator):
@@ -291,7 +291,7 @@ class KroneckerOperator(PartialOperator):
         initial_vectors: Tensor | None = None,
         test_vectors: Tensor | None = None,
         method: str | None = None,
-    ) -> LinearOperator:
+    ) -> LinearOperator | Tensor:
         if self.mask is not None or method is not None:
             return super().root_inv_decomposition(initial_vectors, test_vectors, method)
         _ = self.spectrum.diagonal  # raises where there is no inverse
@@ -325,7 +325,7 @@ def _check(factors: Sequence[Any], mask: Any) -> None:
         if len(factor.shape) < 2 or 0 in factor.shape:
             shape = tuple(factor.shape)
             raise ArgumentError(name, f"shape {shape}", "give (..., m, n), at least one point")
-        check_same(name, factor, "factors[0]", factors[0])
+        check_same(name, cast(Tensor, factor), "factors[0]", factors[0])
         if isinstance(factor, Tensor):
             check_finite(name, factor)
     try:

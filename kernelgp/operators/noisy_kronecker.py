@@ -81,7 +81,7 @@ class NoisyKroneckerOperator(PartialOperator):
         return NoisyKroneckerOperator(self.base, self.noise + diag)
 
     @override
-    def __add__(self, other: Any) -> LinearOperator:
+    def __add__(self, other: Any) -> LinearOperator | Tensor:
         if isinstance(other, ConstantDiagLinearOperator):
             return self.add_diagonal(other.diag_values)
         if isinstance(other, DiagLinearOperator):
@@ -169,7 +169,7 @@ class NoisyKroneckerOperator(PartialOperator):
         initial_vectors: Tensor | None = None,
         test_vectors: Tensor | None = None,
         method: str | None = None,
-    ) -> LinearOperator:
+    ) -> LinearOperator | Tensor:
         if self._has_cheap_root(method):
             return self._root(-0.5)
         return super().root_inv_decomposition(initial_vectors, test_vectors, method)

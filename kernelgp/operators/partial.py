@@ -9,7 +9,7 @@ the inverse on the whole grid to precondition (a few iterations where few cells 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -80,7 +80,8 @@ class PartialOperator(DirectOperator):
 
     def preconditioner(self) -> linalg.Map:
         """An approximate inverse for float64 columns (..., N, k): that of the whole grid."""
-        spectrum = (self if self.dtype == torch.float64 else self.double()).spectrum
+        exact = self if self.dtype == torch.float64 else self.double()
+        spectrum = cast(PartialOperator, exact).spectrum
         return lambda rhs: self._gather(spectrum.solve(self._scatter(rhs)))
 
     @override
@@ -123,7 +124,7 @@ class PartialOperator(DirectOperator):
         if self.shape[-1] <= _CHOLESKY_CELLS:
             return torch.cholesky_solve(rhs.double(), self._factor.factor).to(rhs.dtype)
         solution, _report = linalg.pcg(
-            self.detach(), rhs, preconditioner=self.preconditioner(), rtol=_RTOL[self.dtype]
+            self.detach(), rhs, preconditioner=self.preconditioner(), rtol=_RTOL[rhs.dtype]
         )
         return solution.to(rhs.dtype)
 

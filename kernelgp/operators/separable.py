@@ -14,6 +14,7 @@ equation AXBᵀ + CXDᵀ = E*, ACM Transactions on Mathematical Software 18 (199
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -118,7 +119,7 @@ class SeparableSolver:
         axes = [_Axis.of(self.pencils[k]) for k in order]
         solved, _ = _substitute(axes, 1.0, 0.0, sweep)
         solved = solved.reshape(sweep.shape).transpose(*np.argsort(order), last)
-        return _along_axes([p.z for p in self.pencils], solved).real
+        return np.real(_along_axes([p.z for p in self.pencils], solved))
 
     @property
     def _dtype(self) -> np.dtype:
@@ -225,7 +226,7 @@ def _images(axes: Sequence[_Axis], parts: NDArray) -> NDArray:
     return np.stack([axis.t @ first + mixed[:n], mixed[n:]]).reshape(2, -1)
 
 
-_TRTRS = {
+_TRTRS: dict[str, Any] = {
     "d": scipy.linalg.get_lapack_funcs("trtrs", dtype=np.float64),
     "D": scipy.linalg.get_lapack_funcs("trtrs", dtype=np.complex128),
 }

@@ -88,7 +88,7 @@ class ToeplitzOperator(DirectOperator):
         return ToeplitzOperator(torch.cat([first, rest], dim=-1))
 
     @override
-    def __add__(self, other: Any) -> LinearOperator:
+    def __add__(self, other: Any) -> LinearOperator | Tensor:
         if isinstance(other, ConstantDiagLinearOperator):
             return self.add_diagonal(other.diag_values)
         if isinstance(other, ToeplitzOperator):
@@ -168,7 +168,7 @@ class ToeplitzOperator(DirectOperator):
         if self.shape[-1] > _RECURSION_ROWS:
             precondition = self.preconditioner()
             found, _report = linalg.pcg(
-                self.detach(), rhs, preconditioner=precondition, rtol=_RTOL[self.dtype]
+                self.detach(), rhs, preconditioner=precondition, rtol=_RTOL[rhs.dtype]
             )
             return found.to(rhs.dtype)
         exact = self if self.dtype == torch.float64 else self.detach().double()
