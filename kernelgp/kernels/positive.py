@@ -99,9 +99,11 @@ class Hyperparameter:
         if attached:
             # Not a leaf, so no `Parameter`: it carries the graph to the caller's tensor.
             kernel._parameters[self.raw] = (value / constraint.reference).log()  # pyright: ignore[reportArgumentType]
-        else:
+        elif isinstance(kernel._parameters[self.raw], Parameter):
             with torch.no_grad():
                 getattr(kernel, self.raw).zero_()
+        else:  # the graph of an earlier tensor, which this number replaces
+            kernel._parameters[self.raw] = Parameter(torch.zeros_like(constraint.reference))
 
     def _expand(self, value: Tensor, raw: Tensor | None) -> Tensor:
         assert raw is not None

@@ -120,13 +120,13 @@ class SpectralMixture(Kernel):
         entries = _check_frequencies(frequencies)
         widths = check_positive("lengthscales", lengthscales)
         widths = widths.unsqueeze(-1) if widths.dim() == 1 else widths
-        entries, widths = _broadcast("lengthscales", widths, entries)
+        widths = _expand("lengthscales", widths, entries.shape)
         if self.columns is not None and len(self.columns) != entries.shape[-1]:
             remedy = f"name {entries.shape[-1]}, one for each column of frequencies"
             raise ArgumentError("active_dims", str(self.columns), remedy)
         n_components = len(entries)
         weights = [1 / n_components] * n_components if weights is None else weights
-        shares, _ = _broadcast("weights", check_positive("weights", weights), entries[:, 0])[::-1]
+        shares = _expand("weights", check_positive("weights", weights), entries.shape[:1])
         self.frequencies = Parameter(entries.detach().clone())
         if entries.requires_grad:
             # Not a leaf, so no `Parameter`: it carries the graph to the caller's tensor.
@@ -296,9 +296,9 @@ def _check_frequencies(value: Any) -> Tensor:
     return entries.unsqueeze(-1) if entries.dim() == 1 else entries
 
 
-def _broadcast(name: str, value: Tensor, entries: Tensor) -> tuple[Tensor, Tensor]:
+def _expand(name: str, value: Tensor, shape: torch.Size) -> Tensor:
     try:
-        return entries, value.expand(entries.shape)
+        return value.expand(shape)
     except RuntimeError as error:
-        remedy = f"give one number, or as many as frequencies, {tuple(entries.shape)}"
+        remedy = f"give one number, or as many as frequencies, {tuple(shape)}"
         raise ArgumentError(name, f"shape {tuple(value.shape)}", remedy) from error

@@ -130,6 +130,17 @@ def test_scale_given_as_a_tensor_keeps_its_gradient(reflect):
     torch.testing.assert_close(lengthscale.grad, value.detach() / 0.5**3)
 
 
+def test_number_assigned_over_a_tensor_leaves_the_tensors_graph_alone():
+    lengthscale = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    kernel = RBF(lengthscale)
+    before = kernel.lengthscale
+    kernel.lengthscale = 2.0
+    assert kernel.lengthscale.item() == 2.0
+    (gradient,) = torch.autograd.grad(before.sum(), lengthscale)
+    assert gradient == 1.0
+    assert copy.deepcopy(kernel).lengthscale.item() == 2.0
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
