@@ -3,9 +3,19 @@
 from solvers.chebyshev import ChebyshevSolver
 from solvers.conditions import Dirichlet
 from solvers.domain import Box
+from solvers.gp_solver import GPSolver
 from solvers.named_problems import gallery
 from solvers.problem import Problem
 from solvers.solution import Solution
 from solvers.verdict import Verdict
 
-__all__ = ["Box", "ChebyshevSolver", "Dirichlet", "Problem", "Solution", "Verdict", "gallery"]
+__all__ = [
+    "Box",
+    "ChebyshevSolver",
+    "Dirichlet",
+    "GPSolver",
+    "Problem",
+    "Solution",
+    "Verdict",
+    "gallery",
+]

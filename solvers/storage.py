@@ -24,6 +24,8 @@ from solvers.data import LostField
 from solvers.domain import Box
 from solvers.expression import format_expression, parse_expression
 from solvers.interpolant import ChebyshevInterpolant
+from solvers.map_posterior import MapPosterior
+from solvers.posterior import GPPosterior
 from solvers.problem import Problem
 from solvers.protocol import Posterior
 
@@ -84,7 +86,7 @@ def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
 
 
 def _posterior_kinds() -> dict[str, Any]:
-    return {"ChebyshevInterpolant": ChebyshevInterpolant}
+    return {kind.__name__: kind for kind in (ChebyshevInterpolant, GPPosterior, MapPosterior)}
 
 
 def _write(path: Path, content: bytes) -> None:

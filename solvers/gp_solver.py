@@ -1,0 +1,213 @@
+"""Solve a PDE with a Gaussian process whose frequencies are read from the data.
+
+References
+----------
+S. Fang, M. Cooley, D. Long, S. Li, R. Kirby and S. Zhe, *Solving High Frequency and Multi-Scale
+PDEs with Gaussian Processes*, ICLR 2024, for the prior; the solve is direct.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.random import RandomState
+from solvers.calibration import calibrate
+from solvers.deviation import NUGGET
+from solvers.map_solver import solve_map
+from solvers.posterior import GPPosterior
+from solvers.prior import PriorShape
+from solvers.problem import Problem
+from solvers.report import SolutionReport
+from solvers.samples import Samples, sample_problem
+from solvers.search import find_frequencies, search_prior
+from solvers.solution import Solution
+
+__all__ = ["GPSolver"]
+
+Kernel = Literal["gaussian", "student", "matern52"]
+Method = Literal["direct", "map"]
+
+_FEWEST_POINTS = 4
+# Derivatives that the envelope has, in both arguments together.
+_SMOOTHNESS = {"gaussian": 8, "student": 4, "matern52": 4}
+_MAP_SHAPE = PriorShape(2.0, 2.0)
+
+
+class GPSolver:
+    """A Gaussian process solver for linear PDEs on boxes.
+
+    Parameters
+    ----------
+    kernel : {"gaussian", "student", "matern52"}
+        The envelope of the spectral mixture. The Gaussian one is smooth and far more
+        accurate; the others are Matérn-5/2, for solutions with few derivatives.
+    method : {"direct", "map"}
+        One structured solve, or the search of the original paper, kept for comparison.
+    frequencies : mapping of axis to sequence of floats, optional
+        In cycles per unit of that axis; overrides what is found for it.
+    dtype : torch.dtype
+        Of tensors given back for tensors; the computation is in float64.
+    device : optional
+        The direct method computes on the CPU; for ``"map"``, where the search runs.
+    random_state : int, numpy or torch generator, or None
+        For the points at which the solution is checked.
+    verbose : bool
+        Whether to print the report.
+
+    Examples
+    --------
+    >>> from solvers import Box, Problem
+    >>> made = Problem.from_exact("u_xx = f", Box(x=(0, 6)), "sin(6*x)*cos(100*x)")
+    >>> solution = GPSolver().solve(made, grid=(400,))
+    >>> bool(solution.error() < 1e-9)
+    True
+    >>> [round(2 * math.pi * f) for f in solution.report.frequencies["x"]]
+    [94, 106]
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel = "gaussian",
+        *,
+        method: Method = "direct",
+        frequencies: Mapping[str, Sequence[float]] | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+        random_state: RandomState = 0,
+        verbose: bool = False,
+    ) -> None:
+        if kernel not in _SMOOTHNESS:
+            raise ArgumentError("kernel", repr(kernel), "give 'gaussian', 'student' or 'matern52'")
+        if method not in ("direct", "map"):
+            raise ArgumentError("method", repr(method), "give 'direct' or 'map'")
+        if dtype not in (torch.float32, torch.float64):
+            raise ArgumentError("dtype", str(dtype), "give torch.float32 or torch.float64")
+        place = torch.device("cpu" if device is None else device)
+        if method == "direct" and place.type != "cpu":
+            remedy = "leave it out: QZ has no other home, and it takes a fraction of a second"
+            raise ArgumentError("device", str(place), remedy)
+        self.kernel: Kernel = kernel
+        self.method: Method = method
+        self.frequencies = dict(frequencies or {})
+        self.dtype, self.device = dtype, place
+        self.random_state, self.verbose = random_state, verbose
+
+    def solve(self, problem: Problem, grid: Sequence[int]) -> Solution:
+        """The posterior of the solution, given the equation on a uniform grid.
+
+        Parameters
+        ----------
+        problem : Problem
+        grid : sequence of int
+            The number of points along each axis, ends included.
+
+        Returns
+        -------
+        Solution
+
+        Raises
+        ------
+        ArgumentError
+            If the kernel is not smooth enough for the equation, a condition is missing, the
+            grid is too coarse for the frequencies of the data, or the equation has no unique
+            solution.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If equation or conditions are not met between the grid's points.
+        """
+        started = time.perf_counter()
+        if not isinstance(problem, Problem):
+            raise ArgumentTypeError("problem", type(problem).__name__, "give a solvers.Problem")
+        sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
+        _check_smoothness(self.kernel, problem)
+        problem.check_conditions()
+        samples = sample_problem(problem, sizes)
+        given = _check_frequencies(self.frequencies, problem, sizes)
+        tones = find_frequencies(problem, samples, given)
+        if self.method == "map":
+            return self._solve_map(problem, samples, tones)
+        best = search_prior(problem, samples, tones)
+        calibration = calibrate(best.equation, samples, best.data, best.coefficients)
+        report = SolutionReport(
+            method=self.method,
+            kernel=self.kernel,
+            grid=sizes,
+            rank=best.equation.shape,
+            frequencies={
+                axis: np.sort(found)
+                for axis, found in zip(problem.axes, best.frequencies, strict=True)
+            },
+            band=dict(zip(problem.axes, best.band, strict=True)),
+            residual=best.resolution.residual,
+            boundary_error=best.resolution.boundary_error,
+            log_marginal_likelihood=calibration.log_marginal_likelihood,
+            amplitude=calibration.amplitude,
+            nugget=NUGGET,
+            prior=best.number,
+            seconds=time.perf_counter() - started,
+        )
+        if self.verbose:
+            print(report)  # noqa: T201 - asked for
+        posterior = GPPosterior(best.equation, best.coefficients, calibration.amplitude, report)
+        return Solution(problem, posterior, sizes)
+
+    def _solve_map(
+        self, problem: Problem, samples: Samples, tones: tuple[list[float], ...]
+    ) -> Solution:
+        components = [
+            _MAP_SHAPE.components(length, len(x), found, most_lines=0)
+            for length, x, found in zip(problem.domain.lengths, samples.axes, tones, strict=True)
+        ]
+        posterior = solve_map(
+            problem,
+            samples.shape,
+            components,
+            envelope=self.kernel,
+            device=self.device,
+            visible=None if self.verbose else False,
+        )
+        return Solution(problem, posterior, samples.shape)
+
+    def __repr__(self) -> str:
+        return f"GPSolver({self.kernel!r}, method={self.method!r})"
+
+
+def _check_smoothness(kernel: Kernel, problem: Problem) -> None:
+    order = max(problem.orders)
+    if 2 * order > _SMOOTHNESS[kernel]:
+        most = _SMOOTHNESS[kernel] // 2
+        given = f"{kernel!r}, good for derivatives up to order {most}, for one of order {order}"
+        raise ArgumentError("kernel", given, "give 'gaussian', which is smooth")
+
+
+def _check_frequencies(
+    given: Mapping[str, Sequence[float]], problem: Problem, sizes: tuple[int, ...]
+) -> dict[str, list[float]]:
+    """The frequencies of the user as lists, without zeros: the slow component is always there."""
+    checked = {}
+    for axis, values in given.items():
+        name = f"frequencies[{axis!r}]"
+        if axis not in problem.axes:
+            raise ArgumentError(name, "no axis of the problem", f"give {', '.join(problem.axes)}")
+        remedy = "give finite numbers from 0, in cycles per unit"
+        try:
+            numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(name, repr(values), remedy) from error
+        if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
+            raise ArgumentError(name, str(values), remedy)
+        i = problem.axes.index(axis)
+        waves = numbers.max(initial=0.0) * problem.domain.lengths[i]
+        if 2 * waves > sizes[i] - 1:
+            coarse = f"{sizes[i]} points along {axis} for {numbers.max():.4g} cycles per unit"
+            remedy = f"give at least {math.ceil(2.2 * waves) + 1} points there"
+            raise ArgumentError("grid", coarse, remedy)
+        checked[axis] = [float(f) for f in numbers if f > 0]
+    return checked

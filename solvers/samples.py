@@ -1,0 +1,92 @@
+"""A problem's data on a grid: the source, and the values on the faces that carry the solution."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.conditions import Face
+from solvers.problem import Problem
+
+__all__ = ["Samples", "sample_problem"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Source and face values at the points of a grid.
+
+    Attributes
+    ----------
+    axes : tuple of ndarrays
+        The grid's coordinates along each axis.
+    source : ndarray, shape (n1, ..., nd)
+    faces : tuple of tuples of Face
+        For each axis the faces whose conditions are imposed.
+    values : tuple of tuples of ndarrays
+        Their values, of the grid's shape without that axis.
+    spare : tuple of Face
+        Faces with a condition that the equation does not need: checked, not imposed.
+    """
+
+    axes: tuple[Array, ...]
+    source: Array
+    faces: tuple[tuple[Face, ...], ...]
+    values: tuple[tuple[Array, ...], ...]
+    spare: tuple[Face, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(x) for x in self.axes)
+
+
+def sample_problem(problem: Problem, grid: tuple[int, ...]) -> Samples:
+    """Evaluate the data of `problem` on a uniform grid, ends included."""
+    axes = problem.domain.uniform_axes(grid)
+    faces, spare = [], []
+    for axis in range(problem.dimension):
+        given = [face for face in problem.faces if face.axis == axis]
+        if problem.orders[axis] == 1 and len(given) == 2:
+            end = _upstream_end(problem, axis)
+            spare += [face for face in given if face.end != end]
+            given = [face for face in given if face.end == end]
+        faces.append(tuple(given))
+    values = tuple(
+        tuple(
+            np.asarray(face.value_on_grid(axes[: face.axis] + axes[face.axis + 1 :]), float)
+            for face in on_axis
+        )
+        for on_axis in faces
+    )
+    source = np.asarray(problem.source_on_grid(axes), float)
+    return Samples(tuple(axes), source, tuple(faces), values, tuple(spare))
+
+
+def _upstream_end(problem: Problem, axis: int) -> int:
+    """The end of a first-order axis from which the solution is carried, where both are given.
+
+    With a wave on the other axes the solution is ``exp(λ x)``: a condition belongs where it
+    is large, so that it decays from there (a heat equation starts at its beginning). Where it
+    neither grows nor decays, it travels: the last such axis starts at its lower end, and the
+    others at the end from which the characteristics enter with it.
+    """
+    terms = problem.operator.terms
+    unit = tuple(int(k == axis) for k in range(problem.dimension))
+    speed = sum(t.coefficient for t in terms if t.orders == unit)
+    even = [t for t in terms if t.orders[axis] == 0 and sum(t.orders) == 2]
+    # A pure second derivative of a wave has the sign of minus its coefficient.
+    growth = sum(t.coefficient for t in even if 2 in t.orders) * speed
+    if growth:
+        return 0 if growth < 0 else 1
+    slopes = {
+        t.orders.index(1): t.coefficient for t in terms if sum(t.orders) == 1 and 1 in t.orders
+    }
+    both = {k for k in slopes if len([f for f in problem.faces if f.axis == k]) == 2}
+    single = [f for f in problem.faces if f.axis in slopes and f.axis not in both]
+    if single:
+        reference, end = single[-1].axis, single[-1].end
+    else:
+        reference, end = max(slopes, default=axis), 0
+    aligned = slopes.get(axis, 1.0) * slopes.get(reference, 1.0) > 0
+    return end if aligned else 1 - end

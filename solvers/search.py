@@ -1,0 +1,229 @@
+"""The search for a prior that resolves a problem: its frequencies, then the ladder of widths."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelgp.errors import ArgumentError, ConvergenceWarning
+from solvers.axis_basis import AxisBasis
+from solvers.discretisation import AxisDiscretisation, Condition
+from solvers.prior import LADDER, PriorShape
+from solvers.problem import Problem
+from solvers.resolution import Resolution, measure, signals_along, source_lines
+from solvers.samples import Samples
+from solvers.separation import separate
+from solvers.spectrum import characteristic_frequencies, merge_frequencies, peaks
+from solvers.structured import Data, StructuredEquation
+from solvers.tensors import along_all
+
+__all__ = ["Attempt", "find_frequencies", "search_prior"]
+
+Array = NDArray[np.float64]
+
+# A solution this well resolved is at the rounding of its data: wider priors would not help.
+_RESOLVED = 1e-11
+# A band of lines is worth its cost, up to seconds, only where tones have failed by this much.
+_TONES_FAILED = 1e-9
+# From here on the user is told that digits are missing.
+_UNRESOLVED = 1e-6
+# From here on nothing is left of the solution, if the grid cannot carry the data's main wave.
+_LOST = 1e-2
+# Above this share of the grid's points the row space cannot be told from noise.
+_MOST_FILL = 0.8
+_NARROWEST = 0.01
+# For one, two and three axes. A tone more makes every axis longer by some 20 functions.
+_MOST_TONES = {1: 8, 2: 4, 3: 4}
+_MOST_LINES = {1: 200, 2: 100, 3: 40}
+_PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
+# What is looked for beyond the grid's reach, relative to the strongest power.
+_ALIAS_FLOOR = 1e-8
+# Points to a wavelength that suffice, and functions that a slow component adds.
+_POINTS_PER_WAVE = 2.2
+_SLOW_FUNCTIONS = 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """One prior tried, and how far its solution is resolved.
+
+    Attributes
+    ----------
+    frequencies : tuple of lists
+        The tones of each axis, in cycles per unit.
+    band : tuple of floats
+        For each axis the frequency up to which lines fill the spectrum.
+    """
+
+    equation: StructuredEquation
+    data: Data
+    coefficients: Array
+    frequencies: tuple[list[float], ...]
+    band: tuple[float, ...]
+    resolution: Resolution
+    number: int
+
+
+def find_frequencies(
+    problem: Problem, samples: Samples, given: Mapping[str, Sequence[float]]
+) -> tuple[list[float], ...]:
+    """The tones of each axis: those given, or the peaks of its data, the strongest first.
+
+    Where the equation by itself turns a tone of one axis into one of another
+    (``u_xx + u_yy + k² u = 0``), that one is added.
+    """
+    domain, d = problem.domain, problem.dimension
+    lengths = dict(zip(domain.axes, domain.lengths, strict=True))
+    found = []
+    for i, axis in enumerate(domain.axes):
+        if axis in given:
+            found.append(list(given[axis]))
+            continue
+        strongest = peaks(signals_along(samples, i), lengths[axis], floor=_PEAK_FLOOR[d])
+        candidates = [frequency for _, frequency in strongest]
+        found.append(merge_frequencies(candidates, lengths[axis], limit=_MOST_TONES[d]))
+    own = [_own_frequencies(problem, i, found) for i in range(d)]
+    return tuple(
+        tones
+        if axis in given
+        else merge_frequencies(more, lengths[axis], known=tones, limit=_MOST_TONES[d] + 2)
+        for axis, tones, more in zip(domain.axes, found, own, strict=True)
+    )
+
+
+def search_prior(
+    problem: Problem, samples: Samples, frequencies: tuple[list[float], ...]
+) -> Attempt:
+    """Climb the ladder until the equation holds between the grid's points.
+
+    Raises
+    ------
+    ArgumentError
+        If the equation has no unique solution, or the grid cannot carry the data's main wave.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the best attempt leaves digits missing.
+    """
+    best, singular = None, None
+    for number, shape in enumerate(LADDER, start=1):
+        if best is not None and shape.band and best.resolution.worst <= _TONES_FAILED:
+            break
+        try:
+            attempt = _attempt(problem, samples, frequencies, shape, number)
+        except ArgumentError as error:
+            singular = error
+            continue
+        if best is None or attempt.resolution.worst < best.resolution.worst:
+            best = attempt
+        if best.resolution.worst <= _RESOLVED:
+            break
+    if best is None:
+        given = f"{problem.equation.text!r}, whose discrete system is singular ({singular})"
+        remedy = "change a condition or a coefficient, so that it has one solution"
+        raise ArgumentError("problem", given, remedy) from singular
+    if not best.resolution.worst <= _UNRESOLVED:
+        _complain(problem, samples, best)
+    return best
+
+
+def _own_frequencies(problem: Problem, axis: int, found: Sequence[Sequence[float]]) -> list[float]:
+    """Of the waves that the equation without a source admits along one axis.
+
+    In one dimension the roots of its symbol; in two, those for each tone of the other axis.
+    """
+    terms, d = problem.operator.terms, problem.dimension
+    if d > 2:
+        return []
+    waves = [0.0] if d == 1 else [0.0, *found[1 - axis]]
+    frequencies = []
+    for wave in waves:
+        symbol = np.zeros(problem.orders[axis] + 1, complex)
+        for term in terms:
+            other = term.orders[1 - axis] if d == 2 else 0
+            symbol[term.orders[axis]] += term.coefficient * (2j * math.pi * wave) ** other
+        frequencies += characteristic_frequencies(symbol, problem.domain.lengths[axis])
+    return frequencies
+
+
+def _attempt(
+    problem: Problem,
+    samples: Samples,
+    frequencies: tuple[list[float], ...],
+    shape: PriorShape,
+    number: int,
+) -> Attempt:
+    separation = separate(
+        [(term.orders, term.coefficient) for term in problem.operator.terms], problem.dimension
+    )
+    axes, band = [], []
+    for i, (bounds, x) in enumerate(zip(problem.domain.bounds, samples.axes, strict=True)):
+        ends = [Condition(face.end, face.alpha, face.beta) for face in samples.faces[i]]
+        width = shape
+        while True:
+            components = width.components(
+                bounds[1] - bounds[0],
+                len(x),
+                frequencies[i],
+                most_lines=_MOST_LINES[problem.dimension],
+            )
+            basis = AxisBasis(*bounds, components)
+            axis = AxisDiscretisation(basis, x, ends, separation, i)
+            if axis.fill <= _MOST_FILL or width.slow < _NARROWEST:
+                break
+            width = width.narrowed()
+        axes.append(axis)
+        lines = [c.frequency for c in components if math.isinf(c.lengthscale)]
+        band.append(max(lines, default=0.0))
+    equation = StructuredEquation(axes, separation)
+    data = equation.compress(samples.source, samples.values)
+    coefficients = equation.solve(data)
+
+    def mean(at: Sequence[Array], orders: tuple[int, ...]) -> Array:
+        rows = [a.basis.evaluate(x, k)[k] for a, x, k in zip(axes, at, orders, strict=True)]
+        return along_all(rows, coefficients)
+
+    # The same places for every attempt: a comparison is not to depend on their luck.
+    resolution = measure(problem, samples, mean, np.random.default_rng(0))
+    return Attempt(equation, data, coefficients, frequencies, tuple(band), resolution, number)
+
+
+def _complain(problem: Problem, samples: Samples, best: Attempt) -> None:
+    resolution = best.resolution
+    figures = (
+        f"relative residual {resolution.residual:.1e} between the grid's points, "
+        f"boundary error {resolution.boundary_error:.1e}"
+    )
+    sizes, coarse = list(samples.shape), []
+    rng = np.random.default_rng(0)
+    for i, (axis, length) in enumerate(zip(problem.axes, problem.domain.lengths, strict=True)):
+        lines = source_lines(problem, samples, i, rng) or signals_along(samples, i)
+        strongest = peaks(lines, length, floor=_ALIAS_FLOOR)
+        if not strongest:
+            continue
+        main, fastest = strongest[0][1], max(frequency for _, frequency in strongest)
+        waves = fastest * length
+        enough = max(_POINTS_PER_WAVE * waves, (2 * waves + _SLOW_FUNCTIONS) / _MOST_FILL)
+        if enough > sizes[i]:
+            sizes[i] = math.ceil(enough) + 1
+            coarse.append(f"{samples.shape[i]} points along {axis} for {fastest:.4g}")
+        if 2 * main * length > samples.shape[i] - 1 and not resolution.worst <= _LOST:
+            given = f"{samples.shape[i]} points along {axis} for {main:.4g} cycles per unit"
+            remedy = f"give at least {max(sizes[i], samples.shape[i] + 1)} points there"
+            raise ArgumentError("grid", given, remedy)
+    if coarse:
+        remedy = (
+            f"the grid is too coarse for the frequencies found ({'; '.join(coarse)} cycles per "
+            f"unit): give grid={tuple(sizes)}"
+        )
+    else:
+        finer = tuple(2 * n for n in samples.shape)
+        remedy = (
+            "no frequency of the data explains it, so the solution may have a layer, a kink or "
+            f"a corner: give a finer grid, such as {finer}"
+        )
+    warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=4)
