@@ -18,6 +18,7 @@ from torch.nn import Module
 from kernelgp.errors import BackendWarning
 from kernelgp.operators.backends import keops, tiled
 from kernelgp.operators.backends.plan import choose_distances
+from kernelgp.operators.backends.workers import run_alone
 from kernelgp.operators.embedding import Embedding, LeafAt, ProductAt, ScaledAt, Tree, embed
 from kernelgp.operators.expression import Profile
 from kernelgp.operators.substitute import substitute
@@ -129,7 +130,8 @@ class FusedEntries:
         roots, grads = self._differentiate(embedding, batch, factors)
         if not roots or not wanted:
             return (None,) * len(inputs)
-        found = iter(torch.autograd.grad(roots, wanted, grads, allow_unused=True))
+        pull_back = partial(torch.autograd.grad, roots, wanted, grads, allow_unused=True)
+        found = iter(run_alone(pull_back, self.x1.device))
         return tuple(next(found) if t.requires_grad else None for t in inputs)
 
     def _differentiate(
@@ -171,6 +173,9 @@ class FusedEntries:
         return torch.zeros_like(rows == columns)
 
     def _embed(self) -> Embedding:
+        return run_alone(self._embed_here, self.x1.device)
+
+    def _embed_here(self) -> Embedding:
         node: Any = self.kernel
         node = node.expression()
         embedding = embed(node, self.x1, self.x2, self.identity, self.x1.dtype)

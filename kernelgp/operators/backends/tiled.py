@@ -8,6 +8,7 @@ twice.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from kernelgp.operators.backends.plan import TilePlan, choose_tile
 from kernelgp.operators.backends.program import Block, Gradients, Program, Workspace
-from kernelgp.operators.backends.workers import run_workers
+from kernelgp.operators.backends.workers import run_alone, run_workers
 from kernelgp.operators.embedding import Embedding
 
 __all__ = ["derivative", "fill", "matmul"]
@@ -29,7 +30,7 @@ _SMALLEST_TILE = 2**12
 @torch.no_grad()
 def matmul(embedding: Embedding, n: int, m: int, rhs: Tensor, *, transpose: bool) -> Tensor:
     """``K @ rhs`` or ``Kᵀ @ rhs``; rhs of shape (m, k) or (n, k)."""
-    program = Program(embedding, rhs.dtype, frozenset())
+    program = _program(embedding, rhs.dtype, frozenset())
     rhs = rhs.contiguous()
     both = embedding.symmetric
 
@@ -44,13 +45,14 @@ def matmul(embedding: Embedding, n: int, m: int, rhs: Tensor, *, transpose: bool
                     out[block.columns].addmm_(tile.T, rhs[block.rows])
         return out
 
-    return _sum(_run(work, n, m, both, rhs))
+    parts = _run(work, n, m, both, rhs)
+    return run_alone(partial(_sum, parts), rhs.device)
 
 
 @torch.no_grad()
 def fill(embedding: Embedding, n: int, m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The matrix itself, (n, m)."""
-    program = Program(embedding, dtype, frozenset())
+    program = _program(embedding, dtype, frozenset())
     out = torch.empty(n, m, dtype=dtype, device=device)
 
     def work(space: Workspace, tasks: Iterator[list[Block]]) -> None:
@@ -83,7 +85,7 @@ def derivative(
         only.
     """
     weights = _Weights(adjoint, symmetric=embedding.symmetric)
-    program = Program(embedding, weights.like.dtype, needed)
+    program = _program(embedding, weights.like.dtype, needed)
 
     def work(space: Workspace, tasks: Iterator[list[Block]]) -> Gradients:
         gradients = Gradients(program)
@@ -124,6 +126,11 @@ class _Weights:
         if mirrored:
             return torch.mm(self._left2[rows], self._right2[columns].T, out=out)
         return torch.mm(self._left[rows], self._right[columns].T, out=out)
+
+
+def _program(embedding: Embedding, dtype: torch.dtype, needed: frozenset[int]) -> Program:
+    device = embedding.tensors[0].device
+    return run_alone(partial(Program, embedding, dtype, needed), device)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:

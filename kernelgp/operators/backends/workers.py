@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["run_workers"]
+__all__ = ["run_alone", "run_workers"]
 
 T = TypeVar("T")
 
@@ -41,11 +41,29 @@ def run_workers(work: Callable[[threading.Event], T], device: torch.device) -> l
         raise
 
 
+def run_alone(work: Callable[[], T], device: torch.device) -> T:
+    """Run `work` in one worker: small operations there pay for no barrier either."""
+    count = torch.get_num_threads() if device.type == "cpu" else 1
+    if count == 1:
+        return work()
+    gradients = torch.is_grad_enabled()
+
+    def alone() -> T:
+        # The state of autograd belongs to a thread.
+        with torch.set_grad_enabled(gradients):
+            return work()
+
+    return _pool(count).submit(alone).result()
+
+
 @cache
 def _pool(count: int) -> ThreadPoolExecutor:
     everyone = threading.Barrier(count)
 
     def start() -> None:
+        # A thread takes up the global number when torch first needs it there; only after that
+        # does it keep one of its own.
+        torch.get_num_threads()
         torch.set_num_threads(1)
         everyone.wait()
 
