@@ -22,6 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -160,7 +161,7 @@ class AxisBasis:
             math.sqrt(component.weight) * factor
             for component, factor in zip(self.components, self.component_factors, strict=True)
         ]
-        return scipy.linalg.qr(np.hstack(weighted).T, mode="r")[0][: self.rank].T
+        return np.linalg.qr(np.hstack(weighted).T).R.T
 
     def reweighted(self, weights: Sequence[float]) -> "AxisBasis":
         """The same functions under a prior with other weights."""
@@ -266,12 +267,13 @@ def _leibniz(left: Array, right: list[Array]) -> Array:
 
 def _factorise(columns: Array) -> tuple[NDArray[np.intp], Array]:
     """An order of the columns, those that matter first, and their coordinates on these."""
-    triangle, pivots = scipy.linalg.qr(columns, mode="r", pivoting=True, check_finite=False)
+    # scipy's annotations list every combination of its switches at once.
+    pivoted: Any = scipy.linalg.qr(columns, mode="r", pivoting=True, check_finite=False)
+    triangle, pivots = pivoted
     size = np.abs(np.diag(triangle))
     norms = np.linalg.norm(columns, axis=0)[pivots[: len(size)]]
     matter = (size > _DEPENDENT * norms) & (size > _NEGLIGIBLE * size[0])
     matter = np.pad(matter, (0, len(pivots) - len(size)))
     order = np.concatenate([pivots[matter], pivots[~matter]])
     rank = int(matter.sum())
-    triangle = scipy.linalg.qr(columns[:, order], mode="r", check_finite=False)[0]
-    return order, triangle[:rank]
+    return order, np.linalg.qr(columns[:, order]).R[:rank]

@@ -78,7 +78,7 @@ def _calibrate_line(equation: StructuredEquation, samples: Samples) -> Calibrati
     observed = Observed(rows, data, component, nugget=NUGGET)
     weights = observed.normalized(learn_weights(observed).tempered)
     found = observed.evidence(weights)
-    axis.basis = axis.basis.reweighted(weights[group])
+    axis.basis = axis.basis.reweighted(list(weights[group]))
     return Calibration(math.sqrt(found.amplitude), found.log_marginal_likelihood)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from solvers.axis_basis import AxisBasis
@@ -101,7 +100,7 @@ class AxisDiscretisation:
         self.mixed = {k: self.rows.T @ m for k, m in zip(mixed_orders, on_grid[3:], strict=True)}
         self.boundary = np.array([self._boundary_row(c) for c in conditions])
         self.boundary = self.boundary.reshape(len(conditions), basis.rank)
-        q, triangle = scipy.linalg.qr(self.boundary.T)
+        q, triangle = np.linalg.qr(self.boundary.T, mode="complete")
         self.rotation, self.boundary_factor = q, triangle[: len(conditions)].T
 
         free = q[:, len(conditions) :]
@@ -111,10 +110,10 @@ class AxisDiscretisation:
         ends = {c.end for c in conditions}
         highest = 0 if max(left, default=0) >= max(right, default=0) else 1
         tested = on_nodes[2] if ends != {0} and ends != {1} else on_nodes[highest]
-        test, _ = scipy.linalg.qr(tested @ free, mode="economic")
+        test, _ = np.linalg.qr(tested @ free)
         self.test = rows_on_nodes.T @ test
         self.pencil = test.T @ on_nodes[0] @ free, test.T @ on_nodes[1] @ free
-        self.fit = np.linalg.pinv(self.value, rcond=1e-15)
+        self.fit = np.asarray(np.linalg.pinv(self.value, rcond=1e-15), dtype=np.float64)
 
     @property
     def n_conditions(self) -> int:

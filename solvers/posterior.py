@@ -75,9 +75,16 @@ class GPPosterior:
         ]
         return np.concatenate([np.zeros((n_samples, 0)), *batches], axis=1)
 
+    def sample_on_grid(
+        self, axes: Sequence[Array], n_samples: int, generator: torch.Generator
+    ) -> Array:
+        """Draws on the product of the axes, shape (m1, ..., md, n_samples)."""
+        errors = self.amplitude * self._deviation.sample_errors(n_samples, generator)
+        return along_all(self._rows(axes, None), self.coefficients[..., None] + errors)
+
     def arrays(self) -> dict[str, Array]:
         """What `from_arrays` needs, by name."""
-        arrays = {"coefficients": self.coefficients}
+        arrays: dict[str, Any] = {"coefficients": self.coefficients}
         for i, axis in enumerate(self.equation.axes):
             arrays[f"grid{i}"] = axis.grid
             arrays[f"columns{i}"], arrays[f"triangle{i}"] = axis.basis.factor
@@ -113,9 +120,12 @@ class GPPosterior:
         for i, (bounds, conditions) in enumerate(
             zip(meta["bounds"], meta["conditions"], strict=True)
         ):
-            components = [Component(*map(float, row)) for row in arrays[f"components{i}"]]
-            factor = np.array(arrays[f"columns{i}"]), np.array(arrays[f"triangle{i}"])
-            basis = AxisBasis(*bounds, components, factor=factor)
+            components = [
+                Component(*(float(number) for number in row)) for row in arrays[f"components{i}"]
+            ]
+            columns = np.array(arrays[f"columns{i}"]).astype(np.intp)
+            factor = columns, np.array(arrays[f"triangle{i}"])
+            basis = AxisBasis(bounds[0], bounds[1], components, factor=factor)
             ends = [Condition(int(end), alpha, beta) for end, alpha, beta in conditions]
             grid = np.array(arrays[f"grid{i}"])
             axes.append(AxisDiscretisation(basis, grid, ends, separation, i))

@@ -66,7 +66,9 @@ def peaks(signals: Sequence[Array], length: float, *, floor: float) -> list[tupl
         maxima = 1 + np.flatnonzero((inner > power[:-2]) & (inner >= power[2:]))
         strong = power[maxima] > floor * power.max()
         fast = frequency[maxima] * length > _SLOWEST
-        found += [(float(power[i] / power.max()), float(frequency[i])) for i in maxima[strong & fast]]
+        found += [
+            (float(power[i] / power.max()), float(frequency[i])) for i in maxima[strong & fast]
+        ]
     return sorted(found, reverse=True)
 
 

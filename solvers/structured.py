@@ -202,4 +202,4 @@ def _without(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
 
 
 def _inverse(lower: Array) -> Array:
-    return scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
+    return np.asarray(scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True))
