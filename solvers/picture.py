@@ -33,7 +33,9 @@ def draw(problem: Problem, posterior: Posterior, grid: Sequence[int], path: str 
     if problem.dimension > 2:
         remedy = "plot a section of to_xarray()"
         raise ArgumentError("solution", f"{problem.dimension} dimensions", remedy)
-    return (_draw_line if problem.dimension == 1 else _draw_square)(problem, posterior, grid, path)
+    if problem.dimension == 1:
+        return _draw_line(problem, posterior, grid, path)
+    return _draw_square(problem, posterior, path)
 
 
 def _draw_line(
@@ -77,9 +79,7 @@ def _draw_line(
     return plotting.save(figure, path)
 
 
-def _draw_square(
-    problem: Problem, posterior: Posterior, grid: Sequence[int], path: str | Path
-) -> Path:
+def _draw_square(problem: Problem, posterior: Posterior, path: str | Path) -> Path:
     bounds = problem.domain.bounds
     axes = problem.domain.uniform_axes([_PIXELS, _PIXELS])
     figure, panels = plotting.grid_of_axes(1, 1 + problem.has_exact + has_deviation(posterior))
@@ -95,8 +95,7 @@ def _draw_square(
         error = abs(posterior.mean_on_grid(axes, (0, 0)) - exact)
         _image(next(rest), problem, "|error|", error, bounds)
     if has_deviation(posterior):
-        coarse = problem.domain.uniform_axes([min(n, 41) for n in grid])
-        std, _ = deviation_on_grid(posterior, coarse)
+        std, _ = deviation_on_grid(posterior, problem.domain.uniform_axes([101, 101]))
         _image(next(rest), problem, "standard deviation", std, bounds)
     figure.suptitle(problem.equation.text)
     return plotting.save(figure, path)

@@ -10,7 +10,7 @@ import safetensors.numpy
 import sympy
 
 from kernelgp.errors import ArgumentError, CheckpointError
-from solvers import Box, ChebyshevSolver, Dirichlet, Problem, Solution
+from solvers import Box, ChebyshevSolver, Dirichlet, GPSolver, Problem, Solution
 from solvers.interpolant import ChebyshevInterpolant, ChebyshevReport
 from solvers.storage import load_parts
 
@@ -44,6 +44,21 @@ def test_everything_comes_back(made, path):
 def test_saving_again_gives_the_same_solution(path, tmp_path):
     again = Solution.load(path).save(tmp_path / "again.gp")
     np.testing.assert_array_equal(Solution.load(again).mean([0.3]), Solution.load(path).mean([0.3]))
+
+
+@pytest.mark.parametrize(
+    ("equation", "box", "grid"), [("u_xx = f", LINE, (60,)), ("u_xx + u_yy = f", SQUARE, (40, 44))]
+)
+def test_a_gaussian_process_comes_back(equation, box, grid, tmp_path):
+    problem = Problem.from_exact(equation, box, "sin(9*x)" + "*cos(7*y)" * (box is SQUARE))
+    made = GPSolver().solve(problem, grid)
+    again = Solution.load(made.save(tmp_path / "u.gp"))
+    x = np.random.default_rng(0).uniform(*np.array(box.bounds).T, size=(5, box.dimension))
+    np.testing.assert_array_equal(again.mean(x), made.mean(x))
+    np.testing.assert_allclose(again.std(x), made.std(x), rtol=1e-6)
+    np.testing.assert_allclose(again.sample(x, 2, 0), made.sample(x, 2, 0), rtol=1e-9)
+    np.testing.assert_array_equal(again.derivative("u_xx", x), made.derivative("u_xx", x))
+    assert str(again.report) == str(made.report)
 
 
 def solution_for(problem, *sizes):
