@@ -12,6 +12,7 @@ from kernelgp.errors import ArgumentError
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
 from solvers.table import deviation_on_grid
+from solvers.verdict import residual_on
 
 __all__ = ["draw"]
 
@@ -82,7 +83,8 @@ def _draw_line(
 def _draw_square(problem: Problem, posterior: Posterior, path: str | Path) -> Path:
     bounds = problem.domain.bounds
     axes = problem.domain.uniform_axes([_PIXELS, _PIXELS])
-    figure, panels = plotting.grid_of_axes(1, 1 + problem.has_exact + has_deviation(posterior))
+    judged = problem.has_exact or problem.source_is_function
+    figure, panels = plotting.grid_of_axes(1, 1 + judged + has_deviation(posterior))
     window = [_window(problem, posterior, k) for k in (0, 1)]
     detail = "" if window == list(bounds) else ", lower left corner"
     shown = [np.linspace(lo, hi, _PIXELS) for lo, hi in window]
@@ -94,6 +96,9 @@ def _draw_square(problem: Problem, posterior: Posterior, path: str | Path) -> Pa
         exact = problem.exact(np.stack([c.ravel() for c in mesh], axis=1)).reshape(mesh[0].shape)
         error = abs(posterior.mean_on_grid(axes, (0, 0)) - exact)
         _image(next(rest), problem, "|error|", error, bounds)
+    elif problem.source_is_function:
+        residual, _ = residual_on(problem, posterior, axes)
+        _image(next(rest), problem, "|residual of the equation|", abs(residual), bounds)
     if has_deviation(posterior):
         std, _ = deviation_on_grid(posterior, problem.domain.uniform_axes([101, 101]))
         _image(next(rest), problem, "standard deviation", std, bounds)

@@ -12,7 +12,7 @@ from solvers.data import ArrayField, LostField
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
 
-__all__ = ["PER_CELL", "Check", "Verdict", "judge"]
+__all__ = ["PER_CELL", "Check", "Verdict", "judge", "residual_on"]
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def judge(
     return Verdict(tuple(checks))
 
 
-def _residual_on(
+def residual_on(
     problem: Problem, posterior: Posterior, axes: Sequence[Array]
 ) -> tuple[Array, float]:
     """Left side minus source on the product of axes, and the size of the largest term."""
@@ -147,7 +147,7 @@ def _residual_checks(
     else:
         place, axes = "at the grid's points, where the source is known", None
         axes = problem.domain.uniform_axes(grid)
-    residual, scale = _residual_on(problem, posterior, axes)
+    residual, scale = residual_on(problem, posterior, axes)
     value = _rms(residual) / (scale or 1.0)
     yield Check(f"relative residual {place}", value, rtol)
 
