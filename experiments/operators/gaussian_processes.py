@@ -83,7 +83,8 @@ class _Model(gpytorch.models.ExactGP):
         self.mean_module, self.covar_module = gpytorch.means.ZeroMean(), kernel
 
     def forward(self, x: Tensor) -> Any:
-        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+        mean: Any = self.mean_module(x)
+        return gpytorch.distributions.MultivariateNormal(mean, self.covar_module(x))
 
 
 def _ours() -> Any:
@@ -91,7 +92,7 @@ def _ours() -> Any:
 
 
 def _theirs() -> Any:
-    kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel())
+    kernel: Any = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel())
     kernel.outputscale, kernel.base_kernel.lengthscale = 1.0, LENGTHSCALE
     return kernel
 
@@ -105,7 +106,7 @@ def _prepare(
     by_cholesky: bool,
 ) -> Callable[[], Any]:
     def once() -> Any:
-        likelihood = gpytorch.likelihoods.GaussianLikelihood().to(dtype)
+        likelihood: Any = gpytorch.likelihoods.GaussianLikelihood().to(dtype)
         likelihood.noise = NOISE
         model = _Model(data.x.to(dtype), data.y.to(dtype), likelihood, kernel())
         size = 10**9 if by_cholesky else settings.max_cholesky_size.value()
@@ -119,7 +120,7 @@ def _evidence(model: Any, _data: Regression) -> tuple[float, Tensor]:
     model.train()
     mll = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
     x, y = model.train_inputs[0], model.train_targets
-    value = mll(model(x), y)
+    value: Any = mll(model(x), y)
     kernel, noise = model.covar_module, model.likelihood.raw_noise
     raws = [kernel.base_kernel.raw_lengthscale, kernel.raw_outputscale, noise]
     grads = [grad.sum().double() for grad in torch.autograd.grad(value, raws)]

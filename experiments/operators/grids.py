@@ -73,8 +73,9 @@ def _ours(factors: list[Tensor], noise: Tensor) -> Any:
 
 
 def _theirs(factors: list[Tensor], noise: Tensor) -> Any:
-    product = KroneckerProductLinearOperator(*map(DenseLinearOperator, factors))
-    diagonal = ConstantDiagLinearOperator(noise, diag_shape=product.shape[-1])
+    # Its constructors are annotated as if they took one tuple.
+    product: Any = KroneckerProductLinearOperator(*map(DenseLinearOperator, factors))
+    diagonal: Any = ConstantDiagLinearOperator(noise, diag_shape=product.shape[-1])
     return KroneckerProductAddedDiagLinearOperator(product, diagonal)
 
 

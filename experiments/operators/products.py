@@ -89,7 +89,7 @@ def _product_task(
 def _ours(data: Product, *, symmetric: bool) -> Callable[[], Tensor]:
     x2 = None if symmetric else data.x.clone()
     op = KernelOperator(data.kernel, data.x, x2, backend="tiled").detach()
-    return lambda: op @ data.rhs
+    return lambda: op.matmul(data.rhs)
 
 
 def _keops(data: Product) -> Callable[[], Tensor]:
@@ -222,7 +222,7 @@ def _gradient_ours(data: Gradient) -> Callable[[], Tensor]:
     def gradient() -> Tensor:
         lengthscale = data.lengthscale.clone().requires_grad_()
         op = KernelOperator(RBF(lengthscale=lengthscale), data.x, backend="tiled")
-        return torch.autograd.grad(((op @ data.rhs) * data.weights).sum(), lengthscale)[0]
+        return torch.autograd.grad((op.matmul(data.rhs) * data.weights).sum(), lengthscale)[0]
 
     return gradient
 

@@ -75,7 +75,7 @@ def _make(seed: int, n: int, rtol: float) -> System:
     x = torch.rand(n, 4, generator=generator)
     y = torch.sin(6 * x).sum(dim=-1) / 2 + 0.1 * torch.randn(n, generator=generator)
     base = KernelOperator(RBF(lengthscale=0.35), x, backend="tiled").detach()
-    base @ y  # threads start
+    base.matmul(y)  # threads start
     return System(base, y, rtol)
 
 
@@ -83,7 +83,7 @@ def _score(data: System, found: Solved) -> dict[str, float]:
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        data.base @ data.y
+        data.base.matmul(data.y)
         times.append(time.perf_counter() - started)
     true = data.true_residual(found.solution)
     return {
@@ -108,7 +108,7 @@ def _theirs(data: System) -> Callable[[], Solved]:
     """Its conjugate gradients and preconditioner of rank 15, at a hundred products at most."""
 
     def solve() -> Solved:
-        diagonal = ConstantDiagLinearOperator(torch.tensor([0.01]), diag_shape=len(data.y))
+        diagonal: Any = ConstantDiagLinearOperator(torch.tensor([0.01]), diag_shape=len(data.y))
         matrix = AddedDiagLinearOperator(data.base, diagonal)
         started = time.perf_counter()
         with (

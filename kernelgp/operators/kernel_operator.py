@@ -8,6 +8,7 @@ import gpytorch
 import torch
 from linear_operator import LinearOperator
 from linear_operator.functions._matmul import Matmul
+from linear_operator.utils.generic import _to_helper
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import Module
@@ -17,10 +18,11 @@ from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.operators.backends.auto import choose_backend
 from kernelgp.operators.backends.foreign import ForeignEntries
 from kernelgp.operators.backends.fused import FusedEntries
+from kernelgp.operators.door import check_fit, check_points, is_same
 from kernelgp.operators.noisy import NoisyKernelOperator, diagonal_values
 from kernelgp.operators.positive_definite import PositiveDefinite
 from kernelgp.operators.substitute import substitute
-from kernelgp.validation import check_finite, check_floating, check_same
+from kernelgp.validation import check_floating, check_same
 
 __all__ = ["KernelOperator"]
 
@@ -95,19 +97,9 @@ class KernelOperator(PositiveDefinite):
         if backend not in ("auto", "dense", "tiled", "keops"):
             remedy = 'give "auto", "dense", "tiled" or "keops"'
             raise ArgumentError("backend", repr(backend), remedy)
-        _check_points("x1", x1)
-        if x2 is not None and _is_same(x1, x2):
-            x2 = None
-        if x2 is not None:
-            check_same("x2", check_floating("x2", x2), "x1", x1)
-            _check_points("x2", x2)
-            if x2.shape[-1] != x1.shape[-1]:
-                remedy = f"give (..., m, {x1.shape[-1]}) to match x1"
-                raise ArgumentError("x2", f"shape {tuple(x2.shape)}", remedy)
-            check_finite("x2", x2)
-        check_finite("x1", x1)
-        _check_dimension(kernel, x1)
-        _check_batch(kernel, x1, x2)
+        check_points(x1, x2)
+        x2 = None if is_same(x1, x2) else x2
+        check_fit(kernel, x1, x2)
         self._set(kernel, x1, x2, identity=None)
         self.backend = choose_backend(backend, kernel, self.shape, x1.shape[-1], x1.device)
 
@@ -149,7 +141,8 @@ class KernelOperator(PositiveDefinite):
     @override
     def representation(self) -> tuple[Tensor, ...]:
         """`x1`, `x2` unless it is `x1`, and every hyperparameter of the kernel."""
-        return *self._args, *self.kernel.parameters()
+        points = (self.x1,) if self._x2 is None else (self.x1, self._x2)
+        return *points, *self.kernel.parameters()
 
     @override
     def representation_tree(self) -> "_Tree":
@@ -326,10 +319,12 @@ class KernelOperator(PositiveDefinite):
         if hasattr(self.kernel, "expression"):
             kernel = cast(Any, self.kernel) * factor.double()
         else:
-            kernel = gpytorch.kernels.ScaleKernel(cast(Any, self.kernel), batch_shape=factor.shape)
+            kernel: Any = gpytorch.kernels.ScaleKernel(
+                cast(Any, self.kernel), batch_shape=factor.shape
+            )
             raw = kernel.raw_outputscale_constraint.inverse_transform(factor.double())
             # Not a leaf, so no `Parameter`: it carries the graph to the caller's tensor.
-            kernel._parameters["raw_outputscale"] = raw  # pyright: ignore[reportArgumentType]
+            kernel._parameters["raw_outputscale"] = raw
         return self._rebuild(kernel, self.x1, self._x2, self._identity)
 
     # --- adding a diagonal --------------------------------------------------------------------
@@ -381,7 +376,7 @@ class KernelOperator(PositiveDefinite):
 
     @override
     def to(self, *args: Any, **kwargs: Any) -> "KernelOperator":
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        device, dtype = _to_helper(*args, **kwargs)
         moved = self if dtype is None else self.type(dtype)
         if device is None:
             return moved
@@ -452,59 +447,6 @@ class _Dense(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         _ = ctx.saved_tensors  # raises if one was overwritten
         return None, *ctx.op._weighted_derivative(grad)
-
-
-def _check_points(name: str, x: Any) -> None:
-    check_floating(name, x)
-    if x.dim() < 2:
-        remedy = "give (..., n, d): one row for each point"
-        hint = f", for inputs of one dimension {name}.unsqueeze(-1)" if x.dim() == 1 else ""
-        raise ArgumentError(name, f"shape {tuple(x.shape)}", remedy + hint)
-    if x.numel() == 0:
-        raise ArgumentError(name, f"shape {tuple(x.shape)}", "give at least one point")
-    if x.is_meta:
-        raise ArgumentError(name, "device meta", "move it to a device that holds data")
-
-
-def _check_dimension(kernel: Any, x: Tensor) -> None:
-    """Refuse lengthscales for another number of columns."""
-    if hasattr(kernel, "check_columns"):
-        kernel.check_columns(x)
-        return
-    for module in kernel.modules():
-        count = getattr(module, "ard_num_dims", None)
-        if count is not None and module.active_dims is None and count not in (1, x.shape[-1]):
-            remedy = f"give {count} columns, or a kernel for {x.shape[-1]}"
-            raise ArgumentError("x1", f"{x.shape[-1]} columns for {count} lengthscales", remedy)
-
-
-def _check_batch(kernel: Any, x1: Tensor, x2: Tensor | None) -> None:
-    others = x1 if x2 is None else x2
-    if kernel.num_outputs_per_input(x1, others) != 1:
-        given = f"{type(kernel).__name__}, of several outputs for each point"
-        raise ArgumentError("kernel", given, "give a kernel of one output")
-    try:
-        torch.broadcast_shapes(x1.shape[:-2], others.shape[:-2], kernel.batch_shape)
-    except RuntimeError:
-        given = f"batches {tuple(x1.shape[:-2])}, {tuple(others.shape[:-2])} of points"
-        remedy = f"give batches that broadcast with {tuple(kernel.batch_shape)} of the kernel"
-        raise ArgumentError("x1", given, remedy) from None
-
-
-def _is_same(x1: Any, x2: Any) -> bool:
-    """Whether `x2` is `x1`, or the same cut out of the same tensor."""
-    if x2 is x1:
-        return True
-    if not isinstance(x2, Tensor) or x1._base is None or x1._base is not x2._base:
-        return False
-    # A detached view has no graph: its gradient must not be that of the other.
-    return (
-        x1.shape == x2.shape
-        and x1.stride() == x2.stride()
-        and x1.storage_offset() == x2.storage_offset()
-        and x1.requires_grad == x2.requires_grad
-        and x1.is_leaf == x2.is_leaf
-    )
 
 
 def _is_everything(index: Any) -> bool:

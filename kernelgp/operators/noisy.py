@@ -1,7 +1,7 @@
 """A kernel matrix with noise on its diagonal: the covariance of noisy observations."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from linear_operator import LinearOperator
@@ -143,7 +143,7 @@ class NoisyKernelOperator(PositiveDefinite):
     @override
     def _get_indices(self, row_index: Tensor, col_index: Tensor, *batch_indices: Tensor) -> Tensor:
         base = self.base._expand_batch(self.batch_shape)
-        entries = base._get_indices(row_index, col_index, *batch_indices)
+        entries = cast(Any, base)._get_indices(row_index, col_index, *batch_indices)
         return entries + (row_index == col_index) * self._diag[(*batch_indices, row_index)]
 
     @override
@@ -180,10 +180,7 @@ class NoisyKernelOperator(PositiveDefinite):
     @override
     def add_diagonal(self, diag: Tensor) -> LinearOperator:
         """The same operator with more noise: `diag` of shape (), (..., 1) or (..., n)."""
-        noise = diag if self.noise.dim() == 0 and diag.dim() == 0 else diag.unsqueeze(-1)
-        if diag.dim() > 0:
-            noise = diag
-        return NoisyKernelOperator(self.base, self.noise + noise)
+        return NoisyKernelOperator(self.base, self.noise + diag)
 
     @override
     def __add__(self, other: Any) -> Any:

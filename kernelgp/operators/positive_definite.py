@@ -8,7 +8,7 @@ the gradient of the marginal likelihood. Here a matrix is factorised as long as 
 
 from abc import abstractmethod
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from linear_operator import LinearOperator
@@ -21,6 +21,7 @@ from typing_extensions import override
 from kernelgp import linalg
 from kernelgp.errors import ArgumentError
 from kernelgp.linalg.cholesky import CholeskyFactor, factorise, fits
+from kernelgp.linalg.protocol import Matrix
 
 __all__ = ["PositiveDefinite"]
 
@@ -35,6 +36,16 @@ class PositiveDefinite(LinearOperator):
     @abstractmethod
     def _weighted_derivative(self, weights: Tensor) -> tuple[Tensor | None, ...]:
         """The derivative of ``Σ weights ∘ A`` by each tensor of `representation`."""
+
+    @property
+    @override
+    def dtype(self) -> torch.dtype:
+        return self.representation()[0].dtype
+
+    @property
+    @override
+    def device(self) -> torch.device:
+        return self.representation()[0].device
 
     @cached_property
     def _factor(self) -> CholeskyFactor:
@@ -52,7 +63,7 @@ class PositiveDefinite(LinearOperator):
         if num_tridiag:
             return super()._solve(rhs, num_tridiag=num_tridiag)
         with torch.no_grad():
-            if fits(self):
+            if self._is_small():
                 factor = self._factor.factor
                 return torch.cholesky_solve(rhs.to(factor.dtype), factor).to(rhs.dtype)
             return linalg.solve(self, rhs, rtol=_RTOL)[0].to(rhs.dtype)
@@ -126,6 +137,10 @@ class PositiveDefinite(LinearOperator):
         # A truncated Lanczos root is no root: variances and samples from it are wrong.
         return "cholesky"
 
+    def _is_small(self) -> bool:
+        """Whether a Cholesky factor is the fastest way."""
+        return fits(cast(Matrix, self))
+
     def _check_square(self) -> None:
         if self.shape[-1] != self.shape[-2]:
             remedy = "use a square, symmetric operator, or linalg.lsmr"
@@ -169,7 +184,7 @@ class _InvQuadLogdet(torch.autograd.Function):
         ctx: Any, op: PositiveDefinite, rhs: Tensor, *representation: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.op, ctx.pairs = op, None
-        if fits(op):
+        if op._is_small():
             solution, value = op._solve(rhs), op._factor.logdet().to(rhs.dtype)
         else:
             found = linalg.inv_quad_logdet(op, rhs, rtol=_LOGDET_RTOL)

@@ -195,7 +195,7 @@ def _select(embedding: Embedding, index: tuple[int, ...]) -> Embedding:
 
 
 def _stack(parts: Sequence[Any], batch: torch.Size) -> Tensor:
-    return torch.stack(parts).view(*batch, *parts[0].shape) if batch else parts[0]
+    return torch.stack(list(parts)).view(*batch, *parts[0].shape) if batch else parts[0]
 
 
 def _walk(

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kernelgp.operators.embedding import Distances, Embedding, LeafAt, Tree
+from kernelgp.operators.embedding import Distances, Embedding, LeafAt, ScaledAt, Tree
 
 __all__ = ["TilePlan", "choose_distances", "choose_tile"]
 
@@ -78,5 +78,5 @@ def _reaches(tree: Tree, tensors: tuple[Tensor, ...]) -> list[Tensor]:
             return []
         both = {tree.rows, tree.columns}
         return [tensors[i].detach().square().sum(dim=-1).max() for i in both]
-    nodes = tree.nodes if hasattr(tree, "nodes") else (tree.node,)
+    nodes = (tree.node,) if isinstance(tree, ScaledAt) else tree.nodes
     return [reach for node in nodes for reach in _reaches(node, tensors)]

@@ -37,7 +37,8 @@ def run_workers(work: Callable[[threading.Event], T], device: torch.device) -> l
     except BaseException:
         stop.set()
         for future in futures:
-            future.cancel() or future.exception()
+            if not future.cancel():
+                future.exception()  # waits until it has stopped
         raise
 
 
