@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from kernelgp.errors import ArgumentError
 from kernelgp.operators.direct import check_square
+from kernelgp.operators.missing_cells import MissingCells
 from kernelgp.operators.partial import PartialOperator
 from kernelgp.operators.spectrum import Spectrum
 from kernelgp.validation import check_finite, check_floating, check_same
@@ -26,14 +27,19 @@ if TYPE_CHECKING:
 
 __all__ = ["NoisyKroneckerOperator"]
 
+# Up to here the missing cells have a matrix of their own factorised: at 18³ with 10 % missing
+# determinant and gradient take 0.7 s, Cholesky of the 5227 others 22 s, both on one core.
+_MISSING_CELLS = 2000
+
 
 class NoisyKroneckerOperator(PartialOperator):
     """``K1 ⊗ ... ⊗ Kd + diag(noise)``; what `KroneckerOperator.add_diagonal` returns.
 
     With one noise variance and every cell observed, solves and determinants are direct and
-    cost O(N Σ ni). Where cells are missing or variances differ, they are by Cholesky up to
-    2000 cells, beyond that by conjugate gradients with the inverse on the whole grid, at the
-    mean noise, to precondition, and determinants are estimated from 32 fixed probes.
+    cost O(N Σ ni). Up to 2000 cells missing, they still are, with one Cholesky factor of that
+    size besides. Where more are missing or variances differ, an operator of up to 2000 rows goes
+    to Cholesky; beyond that solves are by conjugate gradients with the inverse on the whole
+    grid, at the mean noise, to precondition, and determinants are estimated from 32 fixed probes.
 
     Parameters
     ----------
@@ -59,6 +65,15 @@ class NoisyKroneckerOperator(PartialOperator):
 
     def _size(self) -> torch.Size:
         return self.base.shape
+
+    @cached_property
+    def _complement(self) -> MissingCells | None:
+        mask = self.base.mask
+        if mask is None or self.noise.shape[-1] > 1:
+            return None
+        missing = mask.numel() - self.shape[-1]
+        few = 0 < missing <= min(_MISSING_CELLS, self.shape[-1])
+        return MissingCells(self._exact_spectrum, mask) if few else None
 
     @property
     def _whole_grid(self) -> bool:

@@ -2,8 +2,9 @@
 
 The two operators on a grid, with noise and without, share what follows. Where every cell is
 observed and the noise is one number, a spectrum solves them. Where cells are missing or the
-noise varies, none does: small ones go to Cholesky, large ones to conjugate gradients, with
-the inverse on the whole grid to precondition (a few iterations where few cells are missing).
+noise varies, none does: small ones go to Cholesky, those with noise and few missing cells to
+an identity of block inverses, others to conjugate gradients with the inverse on the whole grid
+to precondition.
 """
 
 from abc import abstractmethod
@@ -17,11 +18,13 @@ from typing_extensions import override
 
 from kernelgp import linalg
 from kernelgp.operators.direct import DirectOperator, check_columns, check_square
+from kernelgp.operators.missing_cells import MissingCells
 from kernelgp.operators.spectrum import SpectralInvQuadLogdet, SpectralSolve, Spectrum
 
 __all__ = ["PartialOperator"]
 
-# Cholesky is quicker up to about here (3-D grid, 10 % missing, float64, two cores).
+# Up to here Cholesky, which also gives the determinant and its gradient exactly. On a 3-D
+# grid with half the cells missing it takes 0.35 s at 2000 cells where iterating takes 0.22.
 _CHOLESKY_CELLS = 2000
 # Columns that are spread over the grid at once when a determinant is differentiated.
 _COLUMNS = 256
@@ -57,31 +60,40 @@ class PartialOperator(DirectOperator):
 
     @property
     def direct_solve(self) -> Callable[[Tensor], Tensor]:
-        """Solves (..., N, k) without a graph; only an operator on the whole grid has it."""
-        self._require_whole_grid()
+        """Solves (..., N, k) without a graph; only where most of the grid is there."""
+        self._require_structure()
         return self._checked_solve
 
     @property
     def direct_logdet(self) -> Callable[[], Tensor]:
-        """``log|A|`` without a graph; only an operator on the whole grid has it."""
-        self._require_whole_grid()
+        """``log|A|`` without a graph; only where most of the grid is there."""
+        self._require_structure()
         return self._logabsdet
 
-    def _require_whole_grid(self) -> None:
+    def _require_structure(self) -> None:
         # `linalg` asks by hasattr, and what iterates must not be taken for direct.
-        if not self._whole_grid or self.shape[-1] != self.shape[-2]:
-            raise AttributeError("only a square operator on the whole grid solves directly")
+        if self.shape[-1] != self.shape[-2] or not (self._whole_grid or self._complement):
+            raise AttributeError("only a square operator on most of a grid solves directly")
+
+    @property
+    def _complement(self) -> MissingCells | None:
+        """What solves exactly although cells are missing, if anything does."""
+        return None
+
+    @property
+    def _exact_spectrum(self) -> Spectrum:
+        exact = self if self.dtype == torch.float64 else self.detach().double()
+        return cast(PartialOperator, exact).spectrum
 
     def _checked_solve(self, rhs: Tensor) -> Tensor:
         if rhs.dim() == 1:
             return self._checked_solve(rhs.unsqueeze(-1)).squeeze(-1)
         check_columns("rhs", rhs, self)
-        return self.spectrum.solve(rhs)
+        return self._solve(rhs)
 
     def preconditioner(self) -> linalg.Map:
         """An approximate inverse for float64 columns (..., N, k): that of the whole grid."""
-        exact = self if self.dtype == torch.float64 else self.double()
-        spectrum = cast(PartialOperator, exact).spectrum
+        spectrum = self._exact_spectrum
         return lambda rhs: self._gather(spectrum.solve(self._scatter(rhs)))
 
     @override
@@ -121,6 +133,8 @@ class PartialOperator(DirectOperator):
     def _solve(self, rhs: Tensor, *_: Any, **__: Any) -> Tensor:
         if self._whole_grid:
             return self.spectrum.solve(rhs)
+        if self._complement:
+            return self._complement.solve(rhs.double()).to(rhs.dtype)
         if self.shape[-1] <= _CHOLESKY_CELLS:
             return torch.cholesky_solve(rhs.double(), self._factor.factor).to(rhs.dtype)
         solution, _report = linalg.pcg(
@@ -141,12 +155,19 @@ class PartialOperator(DirectOperator):
     def _logabsdet(self) -> Tensor:
         if self._whole_grid:
             return self.spectrum.logdet()
+        if self._complement:
+            return self._complement.logdet().to(self.dtype)
         if self.shape[-1] <= _CHOLESKY_CELLS:
             return self._factor.logdet().to(self.dtype)
         return self._determinant.logdet.to(self.dtype)
 
     @override
     def _logabsdet_derivative(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if self._complement:
+            wanted = self.factors_wanted()
+            factors, shift = self._complement.logdet_gradients(grad.double(), wanted)
+            cast_back = [None if g is None else g.to(self.dtype) for g in factors]
+            return self.pull_back(cast_back, shift.to(self.dtype))
         if self.shape[-1] <= _CHOLESKY_CELLS:
             left = torch.cholesky_inverse(self._factor.factor)
             right = torch.eye(self.shape[-1], dtype=left.dtype, device=left.device)

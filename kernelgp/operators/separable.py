@@ -25,7 +25,7 @@ from kernelgp.errors import ArgumentError
 __all__ = ["SeparableSolver"]
 
 # Slices solved one by one before the rest of the right-hand side is updated by one matrix
-# product; 3-D, r = 60: 8 to 32 are level, 1 costs 1.4 times as much.
+# product. In 3-D, r = 60, blocks of 1, 4, 16 and 64 take 0.119, 0.100, 0.097 and 0.096 s.
 _BLOCK = 16
 
 

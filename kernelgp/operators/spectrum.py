@@ -101,6 +101,12 @@ class Spectrum:
         """Coefficients ``Qᵀ R`` of (..., N, k), as rows (..., k, N): the layout of products."""
         return along_axes([vectors.mT for vectors in self.vectors], rhs.mT)
 
+    def unit_rows(self, cells: Tensor) -> Tensor:
+        """`project` of unit vectors, shape (..., len(cells), N), without a product."""
+        where = torch.unravel_index(cells, [vectors.shape[-1] for vectors in self.vectors])
+        rows = [vectors[..., i, :] for vectors, i in zip(self.vectors, where, strict=True)]
+        return kronecker_vector(rows)
+
     def lift(self, coefficients: Tensor) -> Tensor:
         """``Q c``, shape (..., N, k), of rows (..., k, N)."""
         return along_axes(self.vectors, coefficients).mT

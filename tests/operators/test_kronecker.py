@@ -109,6 +109,7 @@ def test_mask_keeps_rows_and_columns_of_observed_cells(sizes, seed, k):
 @pytest.mark.parametrize("varying", [False, True])
 def test_large_masked_grid_is_solved_by_iteration_to_rounding(monkeypatch, dtype, varying):
     monkeypatch.setattr("kernelgp.operators.partial._CHOLESKY_CELLS", 0)
+    monkeypatch.setattr("kernelgp.operators.noisy_kronecker._MISSING_CELLS", 0)
     factors, mask = spd_factors([6, 5, 4], dtype=dtype), some_mask([6, 5, 4])
     n = int(mask.sum())
     noise = torch.linspace(0.5, 1.5, n) if varying else torch.tensor(0.5)
@@ -120,6 +121,28 @@ def test_large_masked_grid_is_solved_by_iteration_to_rounding(monkeypatch, dtype
     residual = (matrix @ solved.double() - rhs).norm(dim=0) / rhs.norm(dim=0)
     assert residual.max() < {torch.float32: 1e-4, torch.float64: 1e-11}[dtype]
     torch.testing.assert_close(op.logdet().double(), torch.logdet(matrix), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_few_missing_cells_are_solved_directly(monkeypatch, dtype, batch):
+    monkeypatch.setattr("kernelgp.operators.missing_cells._BLOCK_ENTRIES", 100)
+    mask = torch.ones(4, 3, 2, dtype=torch.bool)
+    mask.view(-1)[torch.tensor([0, 3, 4, 11, 17, 23])] = False
+    factors = [f.requires_grad_() for f in spd_factors([4, 3, 2], batch=batch, dtype=dtype)]
+    noise = torch.tensor(0.2, dtype=dtype, requires_grad=True)
+    op = KroneckerOperator(*factors, mask=mask).add_diagonal(noise)
+    rhs = normal(18, 2, dtype=dtype)
+    assert hasattr(op, "direct_solve")
+    tolerance = {torch.float32: 1e-4, torch.float64: 1e-10}[dtype]
+    close = {"rtol": tolerance, "atol": tolerance}
+    torch.testing.assert_close(op.solve(rhs), torch.linalg.solve(op.to_dense(), rhs), **close)
+    torch.testing.assert_close(op.logdet(), torch.logdet(op.to_dense()), **close)
+    ours, dense_ones = (
+        torch.autograd.grad(value.sum(), (*factors, noise))
+        for value in (op.logdet(), torch.logdet(op.to_dense()))
+    )
+    torch.testing.assert_close(ours, dense_ones, **close)
 
 
 def test_preconditioner_is_the_inverse_where_nothing_is_missing():
