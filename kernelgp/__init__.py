@@ -1,5 +1,8 @@
 """Gaussian processes and kernel methods in which everything is a lazy linear operator."""
 
+import io
+import sys
+from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -7,16 +10,32 @@ __version__ = "0.1.0"
 
 # Loaded on first use, so that `import kernelgp.operators` brings in neither scikit-learn
 # nor matplotlib.
-_SUBMODULES = ("errors", "kernels", "linalg", "operators")
-
-__all__ = ["__version__", *_SUBMODULES]
+__all__ = ["__version__", "errors", "kernels", "linalg", "operators"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
+    if name in __all__:
         return import_module(f"kernelgp.{name}")
     raise AttributeError(f"module 'kernelgp' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _import_gpytorch_without_pykeops() -> None:
+    sys.modules["pykeops"] = None  # pyright: ignore[reportArgumentType]  # means: not there
+    import_module("gpytorch")
+    del sys.modules["pykeops"]
+
+
+# gpytorch imports pykeops wherever it is installed. It can do without, but takes only an
+# ImportError for an answer and not the OSError of a cache folder that cannot be written; and
+# pykeops greets on stdout, where other programs read our results.
+try:
+    with redirect_stdout(io.StringIO()):
+        import_module("pykeops")
+except ImportError:
+    pass
+except OSError:
+    _import_gpytorch_without_pykeops()

@@ -31,7 +31,7 @@ def report(runs: Sequence[Run], options: Options) -> None:
     print(format_table(("problem", *HEADERS), [_row(p) for p in usual], _title(usual)))
     title = f"Few points: relative L2 error of {OURS} and {PEER} by points per wavelength"
     headers = ("problem", "per wave", *HEADERS)
-    rows = [[_any(p).task, _any(p).params["per_wave"], *_row(p)[1:]] for p in waves]
+    rows = [[_row(p)[0], _any(p).params["per_wave"], *_row(p)[1:]] for p in waves]
     kept = [0, 1, 2, 5, 6, 7, 8, 9]  # nothing is published here
     print(format_table([headers[i] for i in kept], [[r[i] for i in kept] for r in rows], title))
     rows = [_row(p) for p in chirp]
@@ -58,14 +58,14 @@ def _any(pair: Pair) -> Run:
 
 def _row(pair: Pair) -> list[str | float | None]:
     run = _any(pair)
-    published = gallery[run.task].published if run.task in gallery else None
+    entry = gallery.get(run.task)
     ours, peer = pair.get(OURS), pair.get(PEER)
     figures = ours.figures if ours else {}
     return [
-        run.task,
+        f"{entry.label} {entry.exact}" if entry else run.task,
         "x".join(map(str, run.params["grid"])),
-        published.error if published else None,
-        published.seconds if published else None,
+        entry.published if entry else None,
+        entry.published_seconds if entry else None,
         peer.figures.get("error") if peer else None,
         figures.get("error"),
         ours.seconds if ours else None,
@@ -88,7 +88,7 @@ def _draw_errors(pairs: Sequence[Pair], options: Options) -> str:
     bars.plot(place + 0.26, std, "k_", markersize=9, label="our standard deviation")
     bars.set_yscale("log")
     bars.set_ylim(1e-15, 1)
-    bars.set_xticks(place, [str(row[0]) for row in rows], rotation=20, ha="right")
+    bars.set_xticks(place, [gallery[_any(pair).task].label for pair in pairs])
     bars.set_ylabel("relative L2 error")
     bars.legend(ncols=2)
     return str(save(figure, options.out / "errors.png"))
@@ -104,7 +104,12 @@ def _draw_waves(pairs: Sequence[Pair], options: Options) -> str:
             y = [p[method].figures.get("error") if method in p else None for p in mine]
             y = [np.nan if value is None else value for value in y]
             panel.plot(x, y, style, color=color, markersize=4, label=method)
-        panel.set(yscale="log", ylim=(1e-14, 30), title=name, xlabel="points per wavelength")
+        panel.set(
+            yscale="log",
+            ylim=(1e-14, 30),
+            title=gallery[name].exact,
+            xlabel="points per wavelength",
+        )
     axes[0, 0].set_ylabel("relative L2 error")
     axes[0, 0].legend()
     return str(save(figure, options.out / "waves.png"))

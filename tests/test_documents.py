@@ -1,0 +1,56 @@
+"""The scripts that users copy run as they are written."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def scripts(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Scripts write beside themselves: let that be a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readmes_pde_script_runs_as_written(elsewhere):
+    script = scripts("README.md")[0]
+    names = {}
+    exec(compile(script, "README.md", "exec"), names)
+    assert bool(names["verdict"])
+    assert names["made"].has_exact
+    assert {path.name for path in elsewhere.iterdir()} == {"u.nc", "u.png", "u.gp"}
+
+
+def test_the_readmes_operator_script_runs_as_written(elsewhere):
+    # As written but for its size: 20 000 points take half a minute, and `make examples` has them.
+    script = scripts("README.md")[1].replace("20_000", "2_000")
+    names = {}
+    exec(compile(script, "README.md", "exec"), names)
+    assert names["report"].converged
+    assert names["samples"].shape == (3, 2000)
+
+
+def test_the_pde_example_says_how_far_off_it_is(elsewhere, capsys):
+    runpy.run_path(str(ROOT / "examples" / "pde.py"))
+    out = capsys.readouterr().out
+    assert "True: trustworthy" in out
+    assert "loaded again: True" in out
+
+
+def test_every_make_target_of_the_readme_is_there():
+    named = set(re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    made = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"demo", "test"} <= named <= set(made)
+
+
+def test_ci_runs_what_the_contributors_are_told_to():
+    assert "for target in lint test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
