@@ -4,7 +4,10 @@ import io
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kernelgp import errors, kernels, linalg, operators
 
 __version__ = "0.1.0"
 
