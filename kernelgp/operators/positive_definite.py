@@ -47,6 +47,20 @@ class PositiveDefinite(LinearOperator):
     def device(self) -> torch.device:
         return self.representation()[0].device
 
+    @override
+    def __getitem__(self, index: Any) -> Any:
+        # linear_operator reads row -1 as the empty slice from -1 to 0.
+        given = index if isinstance(index, tuple) else (index,)
+        if not any(isinstance(i, int) and i < 0 for i in given):
+            return super().__getitem__(index)
+        if Ellipsis in given:
+            at = given.index(Ellipsis)
+            filling = (slice(None),) * (self.dim() - len(given) + 1)
+            given = (*given[:at], *filling, *given[at + 1 :])
+        sizes = zip(given, self.shape, strict=False)
+        counted = (i + n if isinstance(i, int) and i < 0 else i for i, n in sizes)
+        return super().__getitem__(tuple(counted))
+
     @cached_property
     def _factor(self) -> CholeskyFactor:
         """A Cholesky factor without a graph, in the dtype of the operator where it exists there."""

@@ -320,6 +320,17 @@ def test_adding_a_diagonal_makes_a_noisy_operator():
         torch.testing.assert_close(noisy.to_dense(), op.to_dense() + 0.1 * torch.eye(5).double())
 
 
+def test_negative_indices_count_from_the_end():
+    op = KernelOperator(RBF(), points(2, 5, 2), backend="tiled")
+    matrix = op.to_dense()
+    for index in ((-1, -1), (..., -2), (0, -1, -2), (..., -1, slice(0, 2)), -1):
+        found = op[index]
+        found = found if isinstance(found, torch.Tensor) else found.to_dense()
+        torch.testing.assert_close(found, matrix[index])
+    noisy = op.add_diagonal(torch.tensor(0.1, dtype=torch.float64))
+    torch.testing.assert_close(noisy[0, -1, -1], matrix[0, -1, -1] + 0.1)
+
+
 def test_repr_says_shape_kernel_and_backend():
     op = KernelOperator(RBF(lengthscale=0.5), points(4, 2), points(3, 2), backend="tiled")
     assert repr(op) == ("KernelOperator(RBF(lengthscale=0.5), 4 x 3, float64, backend='tiled')")
