@@ -116,7 +116,8 @@ def factorise(
     rank = min(rank, n)
     # What is left is a difference: below this it is rounding, and nothing to divide by.
     rounding = 20 * torch.finfo(left.dtype).eps * left.max().item()
-    factor, pivots, used = left.new_empty(n, rank), [], 0
+    # By rows, as blocks arrive: writing columns would copy across the grain.
+    transposed, pivots, used = left.new_empty(rank, n), [], 0
     while used < rank:
         trace = left.sum().item()
         if trace <= n * rounding or enough(trace, used):
@@ -124,21 +125,20 @@ def factorise(
         drawn = torch.multinomial(left.cpu(), _BLOCK, replacement=True, generator=generator)
         drawn = drawn.unique().to(left.device)  # the second of two equal pivots is never kept
         drawn = drawn[torch.randperm(len(drawn), generator=generator).to(left.device)]
-        block = rows(matrix, drawn) - factor[drawn, :used] @ factor[:, :used].mT
-        kept, root = _accept(block[:, drawn], rounding, generator)
+        block, known = rows(matrix, drawn), transposed[:used, drawn].mT
+        kept, root = _accept(block[:, drawn] - known @ known.mT, rounding, generator)
         if len(kept) == 0:
             break
         kept, width = kept[: rank - used], min(used + len(kept), rank)
         root = root[: len(kept), : len(kept)]
-        columns = torch.linalg.solve_triangular(root, block[kept], upper=False)
-        factor[:, used:width] = columns.mT
-        # What falls below zero is rounding, and a pivot must not be drawn again for it.
-        left = (left - columns.square().sum(dim=0)).clamp_(min=0.0)
-        left[drawn[kept]] = 0.0
+        remainder = block[kept] - known[kept] @ transposed[:used]
+        columns = torch.linalg.solve_triangular(root, remainder, upper=False)
+        transposed[used:width] = columns
+        left = (left - columns.square().sum(dim=0)).clamp_(min=0.0)  # below zero it is rounding
         pivots.append(drawn[kept])
         used = width
     none = torch.empty(0, dtype=torch.int64, device=left.device)
-    return LowRank(factor[:, :used], torch.cat([none, *pivots]), left.sum().item())
+    return LowRank(transposed[:used].mT, torch.cat([none, *pivots]), left.sum().item())
 
 
 def _accept(block: Tensor, rounding: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
