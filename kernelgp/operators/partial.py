@@ -102,7 +102,10 @@ class PartialOperator(DirectOperator):
             return super().solve(right_tensor, left_tensor)
         check_square(self)
         check_columns("right_tensor", right_tensor, self)
-        solved = SpectralSolve.apply(self, right_tensor, *self.representation())
+        if torch.is_grad_enabled():
+            solved = SpectralSolve.apply(self, right_tensor, *self.representation())
+        else:
+            solved = self.spectrum.solve(right_tensor)
         return solved if left_tensor is None else left_tensor @ solved
 
     @override

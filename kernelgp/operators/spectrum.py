@@ -115,7 +115,8 @@ class Spectrum:
         """``A⁻¹ R``, shape (..., N, k)."""
         if self.shift is None:
             return kronecker_matmul(self._inverses, rhs)
-        return self.lift(self.project(rhs).div_(self.diagonal.unsqueeze(-2)))
+        coefficients = self.project(rhs).div_(self.diagonal.unsqueeze(-2))
+        return along_axes(self.vectors, coefficients, reuse=True).mT
 
     @cached_property
     def _inverses(self) -> list[Tensor]:
@@ -199,8 +200,6 @@ class SpectralSolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, op: Diagonalised, rhs: Tensor, *representation: Tensor) -> Tensor:
         spectrum = op.spectrum
-        if not any(ctx.needs_input_grad):
-            return spectrum.solve(rhs)
         coefficients = spectrum.project(rhs).div_(spectrum.diagonal.unsqueeze(-2))
         ctx.op = op
         # The representation is saved so that torch notices if it is overwritten.
