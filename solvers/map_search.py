@@ -26,8 +26,8 @@ __all__ = ["maximize"]
 _ROUND = 100
 # A round of the second stage that adds less than this part to the density is the last.
 _STALLED = 1e-6
-# From here through `solve_map` and `GPSolver.solve` to the line of the user.
-_DOOR = 4
+# From here through `solve_map`, `GPSolver._solve_map` and `GPSolver.solve` to the user's line.
+_DOOR = 5
 
 
 def maximize(

@@ -27,8 +27,14 @@ from solvers.map_report import MapOptions, MapReport
 from solvers.map_search import maximize
 from solvers.problem import Problem
 from solvers.report import SolutionReport
+from solvers.resolution import measure
+from solvers.samples import sample_problem
+from solvers.search import complain_if_unresolved
 
 __all__ = ["solve_map"]
+
+# Between the grid's points the residual is a few times what it is on them.
+_BETWEEN = 10
 
 
 def solve_map(
@@ -69,7 +75,7 @@ def solve_map(
     ------
     ArgumentError
         If the envelope is not smooth enough for the equation, a condition is missing or not
-        on values alone, or data are not finite.
+        on values alone, data are not finite, or the grid is too coarse for them.
 
     Warns
     -----
@@ -104,15 +110,19 @@ def solve_map(
         values.cpu(),
     )
     kernels = [kernel.cpu() for kernel in kernels]
-    return MapPosterior(
-        on_cpu,
-        kernels,
-        objective.whitened().detach().cpu(),
-        objective.log_precisions.detach().cpu(),
-        scale,
-        _solution_report(problem, envelope, tuple(grid), kernels, scale, search),
-        search,
+    whitened, precisions = objective.whitened().detach().cpu(), objective.log_precisions.detach()
+    report = _solution_report(problem, envelope, tuple(grid), kernels, scale, search)
+    posterior = MapPosterior(on_cpu, kernels, whitened, precisions.cpu(), scale, report, search)
+    # What is met on the grid may be missed everywhere else: a fast wave passes for a slow one.
+    samples, rng = sample_problem(problem, tuple(grid)), np.random.default_rng(0)
+    resolution = measure(problem, samples, posterior.mean_on_grid, rng)
+    posterior.report = dataclasses.replace(
+        report, residual=resolution.residual, boundary_error=resolution.boundary_error
     )
+    expected = resolution.worst <= _BETWEEN * search.rtol
+    if search.converged and not search.interrupted and not expected:
+        complain_if_unresolved(problem, samples, resolution, smooth=False)
+    return posterior
 
 
 def _solution_report(
