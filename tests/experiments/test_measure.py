@@ -34,11 +34,12 @@ def test_the_output_is_the_last_calls():
 
 
 def test_peak_memory_is_what_the_call_held_at_most():
-    assert peak_memory(make_filler, 64) == pytest.approx(64, abs=8)
+    assert peak_memory(make_filler, 128) == pytest.approx(128, abs=24)
 
 
 def test_memory_before_the_call_does_not_count():
-    held = np.ones(2**23)
-    (measured,) = alternate_outputs([make_filler(40)], 1)
-    assert measured.peak_mib == pytest.approx(40, abs=8)
+    held = np.ones(2**23)  # 64 MiB
+    (measured,) = alternate_outputs([make_filler(128)], 1)
+    # The kernel may take or give pages of libraries meanwhile, but not half of what is held.
+    assert measured.peak_mib == pytest.approx(128, abs=24)
     assert held.nbytes == 2**26
