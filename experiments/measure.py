@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,9 @@ def peak_memory(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> f
         A function of a module (it is pickled) that returns what is to be measured; what it
         does itself, such as importing and making data, does not count.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_grown_by, (prepare, *arguments))
+    # Not a `Pool`, which waits for ever if its process dies.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_grown_by, prepare, *arguments).result()
 
 
 def _grown_by(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> float:

@@ -71,8 +71,8 @@ class _Panels:
 
     left: Tensor  # (n, e + 2): [z, 1, |z|²]
     right: Tensor  # (m, e + 2): [-2 z', |z'|², 1]
-    rows: Tensor  # (n, e + 1): [z, 1]
-    columns: Tensor  # (m, e + 1): [z', 1]
+    rows: Tensor  # (e + 1, n): [z, 1] transposed, as for all that is multiplied by a tile
+    columns: Tensor  # (e + 1, m): [z', 1] transposed
 
 
 class Gradients:
@@ -82,7 +82,7 @@ class Gradients:
         tensors, needed = program.tensors, program.needed
         self.scalars = [torch.zeros((), dtype=torch.float64, device=t.device) for t in tensors]
         self.points: list[Tensor] = [
-            t.new_zeros(*t.shape[:-1], t.shape[-1] + 1) if t.dim() == 2 and i in needed else t
+            t.new_zeros(t.shape[-1] + 1, len(t)) if t.dim() == 2 and i in needed else t
             for i, t in enumerate(tensors)
         ]
 
@@ -170,12 +170,14 @@ class Program:
         panels = self._panels[id(leaf)]
         target = space.wide(0) if self.wide else out
         if pair == "dot":
-            torch.mm(panels.rows[block.rows, :-1], panels.columns[block.columns, :-1].T, out=target)
+            rows, columns = panels.rows[:-1, block.rows], panels.columns[:-1, block.columns]
+            torch.mm(rows.T, columns, out=target)
         elif self.by_product:
             torch.mm(panels.left[block.rows], panels.right[block.columns].T, out=target)
             target.clamp_(min=0)
         else:
-            _differences(panels.rows[block.rows], panels.columns[block.columns], target, space)
+            rows, columns = panels.rows[:-1, block.rows], panels.columns[:-1, block.columns]
+            _differences(rows, columns, target, space)
         if self.wide:
             out.copy_(target)
         if pair == "sqdist" and block.diagonal:
@@ -259,11 +261,11 @@ class Program:
                 weights = space.wide(0).copy_(weights)
             panels = self._panels[id(leaf)]
             if leaf.rows in self.needed:
-                to_rows = gradients.points[leaf.rows][block.rows]
-                to_rows.addmm_(weights, panels.columns[block.columns], alpha=factor)
+                to_rows = gradients.points[leaf.rows][:, block.rows]
+                to_rows.addmm_(panels.columns[:, block.columns], weights.T, alpha=factor)
             if leaf.columns in self.needed:
-                to_columns = gradients.points[leaf.columns][block.columns]
-                to_columns.addmm_(weights.T, panels.rows[block.rows], alpha=factor)
+                to_columns = gradients.points[leaf.columns][:, block.columns]
+                to_columns.addmm_(panels.rows[:, block.rows], weights, alpha=factor)
         return inner
 
     def gradients(self, total: Gradients) -> list[Tensor | None]:
@@ -279,7 +281,7 @@ class Program:
         match tree:
             case LeafAt():
                 for i in {tree.rows, tree.columns} & self.needed:
-                    moments = total.points[i]
+                    moments = total.points[i].T
                     found[i] = moments[:, :-1]
                     if tree.profile.pair == "sqdist":
                         found[i] = 2 * (moments[:, -1:] * self.tensors[i] - moments[:, :-1])
@@ -296,17 +298,17 @@ def _panels(z1: Tensor, z2: Tensor) -> _Panels:
     return _Panels(
         left=torch.cat([z1, one1, square1], dim=-1),
         right=torch.cat([-2 * z2, square2, one2], dim=-1),
-        rows=torch.cat([z1, one1], dim=-1),
-        columns=torch.cat([z2, one2], dim=-1),
+        rows=torch.cat([z1, one1], dim=-1).T.contiguous(),
+        columns=torch.cat([z2, one2], dim=-1).T.contiguous(),
     )
 
 
 def _differences(rows: Tensor, columns: Tensor, out: Tensor, space: Workspace) -> None:
-    """``Σj (zj - z'j)²``, one input after another; the last column of ones cancels."""
+    """``Σj (zj - z'j)²``, one input after another."""
     difference = space.wide(1)
     out.zero_()
-    for j in range(rows.shape[-1] - 1):
-        torch.sub(rows[:, j, None], columns[:, j], out=difference)
+    for j in range(len(rows)):
+        torch.sub(rows[j, :, None], columns[j], out=difference)
         out.addcmul_(difference, difference)
 
 

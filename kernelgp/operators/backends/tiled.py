@@ -31,22 +31,25 @@ _SMALLEST_TILE = 2**12
 def matmul(embedding: Embedding, n: int, m: int, rhs: Tensor, *, transpose: bool) -> Tensor:
     """``K @ rhs`` or ``Kᵀ @ rhs``; rhs of shape (m, k) or (n, k)."""
     program = _program(embedding, rhs.dtype, frozenset())
-    rhs = rhs.contiguous()
-    both = embedding.symmetric
+    # Transposed, for a tile times a few columns runs at a quarter of the speed of a few rows
+    # times a tile (12 columns of float32, measured).
+    single, both = rhs.shape[-1] == 1, embedding.symmetric
+    columns = rhs[:, 0].contiguous() if single else rhs.T.contiguous()
+    add_product = _add_to_vector if single else _add_to_rows
 
     def work(space: Workspace, tasks: Iterator[list[Block]]) -> Tensor:
-        out = torch.zeros(m if transpose else n, rhs.shape[-1], dtype=rhs.dtype, device=rhs.device)
+        out = columns.new_zeros(*columns.shape[:-1], m if transpose else n)
         for task in tasks:
             for block in task:
                 tile = program.value(block, space)
                 if both or not transpose:
-                    out[block.rows].addmm_(tile, rhs[block.columns])
+                    add_product(out, block.rows, columns, block.columns, tile.T)
                 if not block.diagonal if both else transpose:
-                    out[block.columns].addmm_(tile.T, rhs[block.rows])
+                    add_product(out, block.columns, columns, block.rows, tile)
         return out
 
     parts = _run(work, n, m, both, rhs)
-    return run_alone(partial(_sum, parts), rhs.device)
+    return run_alone(partial(_sum, parts), rhs.device).view(rhs.shape[-1], -1).T.contiguous()
 
 
 @torch.no_grad()
@@ -131,6 +134,14 @@ class _Weights:
 def _program(embedding: Embedding, dtype: torch.dtype, needed: frozenset[int]) -> Program:
     device = embedding.tensors[0].device
     return run_alone(partial(Program, embedding, dtype, needed), device)
+
+
+def _add_to_vector(out: Tensor, to: slice, vector: Tensor, of: slice, tile: Tensor) -> None:
+    out[to].addmv_(tile.T, vector[of])
+
+
+def _add_to_rows(out: Tensor, to: slice, rows: Tensor, of: slice, tile: Tensor) -> None:
+    out[:, to].addmm_(rows[:, of], tile)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
