@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -89,6 +89,8 @@ class AxisBasis:
            [1.57576389, 2.        ]])
     """
 
+    kind: ClassVar[str] = "gaussian"
+
     def __init__(
         self,
         lower: float,
@@ -136,6 +138,20 @@ class AxisBasis:
         ).T
         scale = self._half ** -(np.arange(order + 1) + 0.5)
         return q.reshape(order + 1, -1, self.rank) * scale[:, None, None]
+
+    @property
+    def groups(self) -> NDArray[np.intp]:
+        """Components that share a weight: the lines of a band mean nothing one by one."""
+        last = len(self.components)
+        of = [last if math.isinf(c.lengthscale) else k for k, c in enumerate(self.components)]
+        return np.unique(of, return_inverse=True)[1]
+
+    def missing(self, x: Array, order: int) -> Array:  # noqa: ARG002 - as `SectionBasis` has it
+        """Prior variance at `x` that the functions do not have: none, shape (n,)."""
+        return np.zeros(len(x))
+
+    def interpolation(self, grid: Array) -> None:
+        """None: data on the grid are carried to the nodes by the functions themselves."""
 
     @cached_property
     def component_factors(self) -> tuple[Array, ...]:

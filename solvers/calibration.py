@@ -1,14 +1,20 @@
-"""The scale of the prior: amplitude and, in one dimension, weights, by marginal likelihood.
+"""How sure a posterior may be: amplitude and weights, first from the data, then held out.
 
-In one dimension the evidence is exact (`solvers.evidence`), and learning the weights of the
-components takes the deviation from some 400 times the error to 10 times. On more axes the
-covariance of the data has no structure to take a determinant of. There the evidence is that
-of the coefficients, which determine the data of the square system one to one: their prior is
-a Kronecker product, and what the noise of the data adds to each of its principal directions
-is measured by solving for a few draws of noise.
+Amplitude and (in one dimension) weights maximise the marginal likelihood, which is exact
+(`solvers.evidence`, `solvers.structured_evidence`); learning the weights takes the deviation
+from some 400 times the error to 10 times. Where the exact evidence is too large to compute it is
+replaced by that of the coefficients, which determine the data of the square system one to one:
+their prior is a Kronecker product, and what the noise of the data adds to each of its principal
+directions is measured by solving for a few draws of noise.
+
+A solution outside the prior (a layer, a kink) is not found out by its data. So where the
+equation does not hold to rounding between the grid's points, the residual there is compared
+with the deviation that the posterior claims for it, and the amplitude raised to match; a misfit
+on the faces is a deviation that nothing inside can be below.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,18 +22,24 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
+from solvers.axis_basis import AxisBasis
 from solvers.deviation import NUGGET, Deviation
 from solvers.evidence import Observed, learn_weights
+from solvers.problem import Problem
+from solvers.resolution import Resolution
 from solvers.samples import Samples
 from solvers.structured import Data, StructuredEquation
 from solvers.structured_evidence import structured_evidence
-from solvers.tensors import along_all
+from solvers.tensors import along_all, evaluate_at
 
 __all__ = ["Calibration", "calibrate"]
 
 Array = NDArray[np.float64]
 
 _NOISE_DRAWS = 16
+# Where the equation holds to this, what is left is rounding, of which the nugget knows.
+_ROUNDING = 1e-11
+_HELD_OUT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +49,44 @@ class Calibration:
     Attributes
     ----------
     amplitude : float
-        Standard deviation, in the unit of the solution.
+        Standard deviation of the prior, in the unit of the solution.
+    floor : float
+        What the solution misses on the faces, in its unit: no deviation is below.
     log_marginal_likelihood : float
-        At that amplitude. The data of one dimension are those on the grid; of more, those of
-        the square system, so that the two are not to be compared.
+        At the amplitude that maximises it. The data are those on the grid in one dimension, the
+        compressed ones in more.
     """
 
     amplitude: float
+    floor: float
     log_marginal_likelihood: float
 
 
 def calibrate(
-    equation: StructuredEquation, samples: Samples, data: Data, coefficients: Array
+    problem: Problem,
+    samples: Samples,
+    equation: StructuredEquation,
+    data: Data,
+    coefficients: Array,
+    resolution: Resolution,
 ) -> Calibration:
-    """Amplitude and evidence; the weights of `equation`'s bases are set where they are learned."""
+    """Amplitude and evidence; weights of `equation`'s bases are set where learned."""
     if not coefficients.any():
         # Data that are all zero are most likely under a prior of amplitude zero.
-        return Calibration(0.0, math.inf)
+        return Calibration(0.0, 0.0, math.inf)
     if len(equation.axes) == 1:
-        return _calibrate_line(equation, samples)
-    exact = structured_evidence(equation, data, coefficients)
-    if math.isfinite(exact.log_marginal_likelihood):
-        return Calibration(exact.amplitude, exact.log_marginal_likelihood)
-    return _calibrate_coefficients(equation, coefficients)
+        amplitude, evidence = _line_evidence(equation, samples)
+    else:
+        amplitude, evidence = _tensor_evidence(equation, data, coefficients)
+    if resolution.worst <= _ROUNDING or not problem.source_is_function:
+        return Calibration(amplitude, 0.0, evidence)
+    surprise = _held_out_surprise(problem, equation, coefficients, amplitude)
+    return Calibration(max(1.0, surprise) * amplitude, resolution.misfit, evidence)
 
 
-def _calibrate_line(equation: StructuredEquation, samples: Samples) -> Calibration:
+def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[float, float]:
     (axis,), (values,) = equation.axes, samples.values
-    factors = axis.basis.component_factors
-    # The lines of a band share one weight: each by itself means nothing.
-    group = [
-        len(factors) if math.isinf(c.lengthscale) else k
-        for k, c in enumerate(axis.basis.components)
-    ]
-    _, group = np.unique(group, return_inverse=True)
+    factors, group = axis.basis.component_factors, axis.basis.groups
     features = np.hstack(factors)
     component = np.repeat(group, [f.shape[1] for f in factors])
     rows = np.vstack([axis.rows @ (axis.left @ features), axis.boundary @ features])
@@ -79,10 +95,22 @@ def _calibrate_line(equation: StructuredEquation, samples: Samples) -> Calibrati
     weights = observed.normalized(learn_weights(observed).tempered)
     found = observed.evidence(weights)
     axis.basis = axis.basis.reweighted(list(weights[group]))
-    return Calibration(math.sqrt(found.amplitude), found.log_marginal_likelihood)
+    return math.sqrt(found.amplitude), found.log_marginal_likelihood
 
 
-def _calibrate_coefficients(equation: StructuredEquation, coefficients: Array) -> Calibration:
+def _tensor_evidence(
+    equation: StructuredEquation, data: Data, coefficients: Array
+) -> tuple[float, float]:
+    # Of a rough prior the basis holds a part only; the rest would be taken for noise, and the
+    # nugget for a 1e-13 of it.
+    if all(axis.basis.kind == AxisBasis.kind for axis in equation.axes):
+        found = structured_evidence(equation, data, coefficients)
+        if math.isfinite(found.log_marginal_likelihood):
+            return found.amplitude, found.log_marginal_likelihood
+    return _coefficient_evidence(equation, coefficients)
+
+
+def _coefficient_evidence(equation: StructuredEquation, coefficients: Array) -> tuple[float, float]:
     directions, variance = [], np.ones(())
     for axis in equation.axes:
         vectors, sd, _ = scipy.linalg.svd(axis.basis.prior_factor)
@@ -94,4 +122,39 @@ def _calibrate_coefficients(equation: StructuredEquation, coefficients: Array) -
     quadratic = float(np.mean(np.square(along_all(directions, coefficients)) / variance))
     n = variance.size
     log_density = -0.5 * (n * math.log(2 * math.pi * quadratic) + float(np.log(variance).sum()) + n)
-    return Calibration(math.sqrt(quadratic), log_density - equation.logabsdet())
+    return math.sqrt(quadratic), log_density - equation.logabsdet()
+
+
+def _held_out_surprise(
+    problem: Problem,
+    equation: StructuredEquation,
+    coefficients: Array,
+    amplitude: float,
+) -> float:
+    """Root mean square of the residual at random points, over the deviation claimed for it."""
+    rng = np.random.default_rng(1)
+    points = [rng.uniform(lo, hi, _HELD_OUT) for lo, hi in problem.domain.bounds]
+    rows = [_term_rows(equation, points, t.orders, t.coefficient) for t in problem.operator.terms]
+    left = np.sum([evaluate_at(product, coefficients) for product in rows], axis=0)
+    residual = left - np.asarray(problem.source(*points))
+    deviation = Deviation(equation)
+    # An upper bound: the terms are taken to miss the same.
+    left_out = np.sum(
+        [abs(t.coefficient) * deviation.left_out(points, t.orders) for t in problem.operator.terms],
+        axis=0,
+    )
+    claimed = amplitude * np.hypot(deviation.std(rows), left_out)
+    return float(np.sqrt(np.mean(np.square(residual / claimed))))
+
+
+def _term_rows(
+    equation: StructuredEquation,
+    points: Sequence[Array],
+    orders: tuple[int, ...],
+    coefficient: float,
+) -> list[Array]:
+    first, *rest = [
+        axis.basis.evaluate(x, order)[order]
+        for axis, x, order in zip(equation.axes, points, orders, strict=True)
+    ]
+    return [coefficient * first, *rest]

@@ -72,6 +72,28 @@ class Deviation:
         ]
         return np.sqrt(np.concatenate([np.zeros(0), *variances]))
 
+    def left_out(self, coordinates: Sequence[Array] | Array, orders: Sequence[int]) -> Array:
+        """Prior deviation of a derivative at points that a rough prior's bases do not have.
+
+        Parameters
+        ----------
+        coordinates : one ndarray of shape (m,) for each axis
+        orders : one for each axis
+
+        Returns
+        -------
+        ndarray, shape (m,)
+        """
+        product, error = np.ones(len(coordinates[0])), np.zeros(len(coordinates[0]))
+        for axis, x, order in zip(self.equation.axes, coordinates, orders, strict=True):
+            missing = axis.basis.missing(x, order)
+            if missing.any():
+                rows = axis.basis.evaluate(x, order)[order] @ axis.basis.prior_factor
+                held = np.square(rows).sum(axis=1)
+                # Π (held + missing) - Π held, without the difference.
+                product, error = product * held, error * (held + missing) + product * missing
+        return np.sqrt(error)
+
     def sample_errors(self, n_samples: int, generator: torch.Generator) -> Array:
         """Coefficients of draws of (solution minus mean), shape (r1, ..., rd, n_samples)."""
         shape = (*self.equation.shape, n_samples)
@@ -111,8 +133,8 @@ class Deviation:
         white = along_all([f.T for f in self._factors], error)
         variance = np.square(white).reshape(-1, white.shape[-1]).sum(axis=0)
         for block, scale in zip((weights.source, *weights.faces), self.scales, strict=True):
-            squares = np.square(scale * block)
-            variance += self.nugget**2 * squares.reshape(-1, white.shape[-1]).sum(axis=0)
+            noise = self.nugget * scale * block
+            variance += np.square(noise).reshape(-1, white.shape[-1]).sum(axis=0)
         return variance
 
     def _data_transposed(self, weights: Data) -> Array:
@@ -143,18 +165,20 @@ class Deviation:
         # The root mean square over compressed rows: rounding in the solve is of that size,
         # while the rounding of a single value of the source is less.
         points = math.prod(axis.rows.shape[1] for axis in axes)
-        scales = [np.sqrt(total / points) * np.ones((1,) * (d + 1))]
-        values = [
-            np.sum(np.square(axis.value @ f)) / axis.rows.shape[1]
-            for axis, f in zip(axes, self._factors, strict=True)
-        ]
+        scales = [np.full((1,) * (d + 1), np.sqrt(total / points))]
         for i, axis in enumerate(axes):
-            others = math.prod(v for j, v in enumerate(values) if j != i)
+            others = math.prod(v for j, v in enumerate(self._values) if j != i)
             rows = np.square(axis.boundary @ self._factors[i]).sum(axis=1)
-            shape = [1] * (d + 1)
-            shape[i] = len(rows)
-            scales.append(np.sqrt(others * rows).reshape(shape))
+            scales.append(np.sqrt(others * rows).reshape(_along(i, d)))
         return scales
+
+    @cached_property
+    def _values(self) -> list[float]:
+        """Mean prior variance of the values of a function on each axis, per compressed row."""
+        return [
+            float(np.sum(np.square(axis.value @ f))) / axis.rows.shape[1]
+            for axis, f in zip(self.equation.axes, self._factors, strict=True)
+        ]
 
 
 def _outer(rows: Sequence[Array]) -> Array:
@@ -163,3 +187,7 @@ def _outer(rows: Sequence[Array]) -> Array:
     for row in rows[1:]:
         product = product[..., None, :] * row.T
     return product
+
+
+def _along(axis: int, dimension: int) -> tuple[int, ...]:
+    return tuple(-1 if k == axis else 1 for k in range(dimension + 1))

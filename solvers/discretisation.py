@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.axis_basis import AxisBasis
+from solvers.section_basis import SectionBasis
 from solvers.separation import AxisOperator, Separation
 
-__all__ = ["AxisDiscretisation", "Condition"]
+__all__ = ["AxisDiscretisation", "Basis", "Condition"]
 
 Array = NDArray[np.float64]
+#: Functions on an interval and a prior on their coefficients.
+Basis = AxisBasis | SectionBasis
 
 # Relative size of the smallest direction of the row space. At 1e-12 a direction of A q is
 # lost, which costs a factor of up to 100 in the error.
@@ -40,7 +43,7 @@ class AxisDiscretisation:
 
     Parameters
     ----------
-    basis : AxisBasis, of rank r
+    basis : Basis, of rank r
     grid : ndarray, shape (n,)
     conditions
         The m conditions at the ends.
@@ -53,6 +56,8 @@ class AxisDiscretisation:
     ----------
     rows : ndarray, shape (n, p)
         Q: orthonormal on the grid.
+    fill : float
+        The share of the grid's points that the row space takes up.
     left, right, value : ndarrays, shape (p, r)
         Qᵀ A q, Qᵀ B q, Qᵀ q.
     mixed : dict of ndarrays, shape (p, r)
@@ -71,7 +76,7 @@ class AxisDiscretisation:
 
     def __init__(
         self,
-        basis: AxisBasis,
+        basis: Basis,
         grid: Array,
         conditions: Sequence[Condition],
         separation: Separation,
@@ -83,18 +88,17 @@ class AxisDiscretisation:
         order = max([1, *left, *right, *mixed_orders])
         operators = [left, right, {0: 1.0}, *({k: 1.0} for k in mixed_orders)]
 
-        on_grid = [_apply(op, basis.evaluate(grid, order)) for op in operators]
+        at_grid, at_nodes = basis.evaluate(grid, order), basis.evaluate(basis.nodes, order)
         root = np.sqrt(basis.node_weights)[:, None]
-        on_nodes = [root * _apply(op, basis.evaluate(basis.nodes, order)) for op in operators]
-
-        used = [i for i, op in enumerate(operators) if op and op not in operators[:i]]
-        norms = [np.linalg.norm(on_grid[i]) for i in used]
-        stack = np.hstack([on_grid[i] / norm for i, norm in zip(used, norms, strict=True)])
-        u, s, vt = np.linalg.svd(stack, full_matrices=False)
-        kept = s > _ROW_TOLERANCE * s[0]
-        self.rows = u[:, kept]
-        stack = np.hstack([on_nodes[i] / norm for i, norm in zip(used, norms, strict=True)])
-        rows_on_nodes = stack @ (vt[kept].T / s[kept])
+        on_grid = [_apply(op, at_grid) for op in operators]
+        on_nodes = [_apply(op, root * at_nodes) for op in operators]
+        distinct = [i for i, op in enumerate(operators) if op and op not in operators[:i]]
+        self.rows, rows_on_nodes, self.fill = _row_space(
+            [on_grid[i] for i in distinct], [on_nodes[i] for i in distinct]
+        )
+        interpolation = basis.interpolation(grid)
+        if interpolation is not None:
+            self.rows, rows_on_nodes = np.eye(len(grid)), root * interpolation
 
         self.left, self.right, self.value = (self.rows.T @ m for m in on_grid[:3])
         self.mixed = {k: self.rows.T @ m for k, m in zip(mixed_orders, on_grid[3:], strict=True)}
@@ -119,15 +123,23 @@ class AxisDiscretisation:
     def n_conditions(self) -> int:
         return len(self.conditions)
 
-    @property
-    def fill(self) -> float:
-        """The share of the grid's points that the row space takes up."""
-        return self.rows.shape[1] / self.rows.shape[0]
-
     def _boundary_row(self, condition: Condition) -> Array:
         end = (self.basis.lower, self.basis.upper)[condition.end]
         value, slope = self.basis.evaluate(np.array([end]), 1)[:, 0]
         return condition.alpha * value + condition.beta * (2 * condition.end - 1) * slope
+
+
+def _row_space(on_grid: Sequence[Array], on_nodes: Sequence[Array]) -> tuple[Array, Array, float]:
+    """Orthonormal functions on the grid that span all columns, and the same on the nodes.
+
+    Also the share of the grid's dimension that they take up.
+    """
+    norms = [np.linalg.norm(columns) for columns in on_grid]
+    stack = np.hstack([columns / n for columns, n in zip(on_grid, norms, strict=True)])
+    u, s, vt = np.linalg.svd(stack, full_matrices=False)
+    kept = s > _ROW_TOLERANCE * s[0]
+    stack = np.hstack([columns / n for columns, n in zip(on_nodes, norms, strict=True)])
+    return u[:, kept], stack @ (vt[kept].T / s[kept]), kept.sum() / len(u)
 
 
 def _apply(operator: AxisOperator, derivatives: Array) -> Array:

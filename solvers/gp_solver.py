@@ -13,11 +13,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.random import RandomState
 from solvers.calibration import calibrate
 from solvers.deviation import NUGGET
+from solvers.line_posterior import LinePosterior
+from solvers.line_search import search_line
 from solvers.map_solver import solve_map
 from solvers.posterior import GPPosterior
 from solvers.prior import PriorShape
@@ -133,17 +136,31 @@ class GPSolver:
         tones = find_frequencies(problem, samples, given)
         if self.method == "map":
             return self._solve_map(problem, samples, tones)
-        best = search_prior(problem, samples, tones)
-        calibration = calibrate(best.equation, samples, best.data, best.coefficients)
+        if problem.dimension == 1 and self.kernel != "gaussian":
+            posterior = self._solve_rough_line(problem, samples, tones, started)
+        else:
+            posterior = self._solve_structured(problem, samples, tones, started)
+        if self.verbose:
+            print(posterior.report)  # noqa: T201 - asked for
+        return Solution(problem, posterior, sizes)
+
+    def _solve_structured(
+        self,
+        problem: Problem,
+        samples: Samples,
+        tones: tuple[list[float], ...],
+        started: float,
+    ) -> GPPosterior:
+        best = search_prior(problem, samples, tones, smooth=self.kernel == "gaussian")
+        calibration = calibrate(
+            problem, samples, best.equation, best.data, best.coefficients, best.resolution
+        )
         report = SolutionReport(
             method=self.method,
             kernel=self.kernel,
-            grid=sizes,
+            grid=samples.shape,
             rank=best.equation.shape,
-            frequencies={
-                axis: np.sort(found)
-                for axis, found in zip(problem.axes, best.frequencies, strict=True)
-            },
+            frequencies=_by_axis(problem, tones),
             band=dict(zip(problem.axes, best.band, strict=True)),
             residual=best.resolution.residual,
             boundary_error=best.resolution.boundary_error,
@@ -153,10 +170,34 @@ class GPSolver:
             prior=best.number,
             seconds=time.perf_counter() - started,
         )
-        if self.verbose:
-            print(report)  # noqa: T201 - asked for
-        posterior = GPPosterior(best.equation, best.coefficients, calibration.amplitude, report)
-        return Solution(problem, posterior, sizes)
+        return GPPosterior(best.equation, best.coefficients, report, floor=calibration.floor)
+
+    def _solve_rough_line(
+        self,
+        problem: Problem,
+        samples: Samples,
+        tones: tuple[list[float], ...],
+        started: float,
+    ) -> LinePosterior:
+        best = search_line(problem, samples, tones[0])
+        posterior = best.posterior
+        return posterior.with_report(
+            SolutionReport(
+                method=self.method,
+                kernel=self.kernel,
+                grid=samples.shape,
+                rank=(len(posterior.values),),
+                frequencies=_by_axis(problem, tones),
+                band={problem.axes[0]: 0.0},
+                residual=best.resolution.residual,
+                boundary_error=best.resolution.boundary_error,
+                log_marginal_likelihood=posterior.log_marginal_likelihood,
+                amplitude=posterior.amplitude,
+                nugget=math.sqrt(posterior.jitter),
+                prior=best.number,
+                seconds=time.perf_counter() - started,
+            )
+        )
 
     def _solve_map(
         self, problem: Problem, samples: Samples, tones: tuple[list[float], ...]
@@ -177,6 +218,10 @@ class GPSolver:
 
     def __repr__(self) -> str:
         return f"GPSolver({self.kernel!r}, method={self.method!r})"
+
+
+def _by_axis(problem: Problem, tones: tuple[list[float], ...]) -> dict[str, NDArray[np.float64]]:
+    return {axis: np.sort(found) for axis, found in zip(problem.axes, tones, strict=True)}
 
 
 def _check_smoothness(kernel: Kernel, problem: Problem) -> None:

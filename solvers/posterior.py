@@ -1,5 +1,6 @@
 """The posterior of a structured solve: mean, deviation and samples anywhere in the box."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
@@ -12,6 +13,7 @@ from solvers.axis_basis import AxisBasis, Component
 from solvers.deviation import Deviation
 from solvers.discretisation import AxisDiscretisation, Condition
 from solvers.report import SolutionReport
+from solvers.section_basis import SectionBasis
 from solvers.separation import Separation
 from solvers.structured import StructuredEquation
 from solvers.tensors import along_all, evaluate_at
@@ -33,20 +35,27 @@ class GPPosterior:
     equation : StructuredEquation
     coefficients : ndarray, shape (r1, ..., rd)
         Of the mean.
-    amplitude : float
-        Standard deviation of the prior, in the unit of the solution.
     report : SolutionReport
+        Amplitude and nugget are taken from it.
+    floor : float
+        What the solution misses on the faces, in its unit: its deviation is nowhere below.
     """
 
     def __init__(
         self,
         equation: StructuredEquation,
         coefficients: Array,
-        amplitude: float,
         report: SolutionReport,
+        *,
+        floor: float = 0.0,
     ) -> None:
         self.equation, self.coefficients = equation, coefficients
-        self.amplitude, self.report = amplitude, report
+        self.report, self.floor = report, floor
+
+    @property
+    def amplitude(self) -> float:
+        """Standard deviation of the prior, in the unit of the solution."""
+        return self.report.amplitude
 
     def mean(self, points: Array, orders: Orders | None = None) -> Array:
         """The mean, or a derivative of it, at points of shape (m, d): shape (m,)."""
@@ -62,8 +71,19 @@ class GPPosterior:
 
     def std(self, points: Array, orders: Orders | None = None) -> Array:
         """Standard deviation of the mean or of its derivative, shape (m,); O(r³) a point."""
-        batches = [self._deviation.std([self._rows(batch.T, orders)]) for batch in _batches(points)]
-        return self.amplitude * np.concatenate([np.zeros(0), *batches])
+        batches = []
+        for batch in _batches(points):
+            held = self._deviation.std([self._rows(batch.T, orders)])
+            batches.append(
+                np.hypot(held, self._deviation.left_out(batch.T, orders or (0,) * batch.shape[1]))
+            )
+        deviation = self.amplitude * np.concatenate([np.zeros(0), *batches])
+        # A misfit that varies from one grid point to the next has the largest derivatives.
+        steepest = math.prod(
+            ((len(axis.grid) - 1) / (axis.basis.upper - axis.basis.lower)) ** order
+            for axis, order in zip(self.equation.axes, orders or (), strict=False)
+        )
+        return np.hypot(deviation, self.floor * steepest)
 
     def sample(self, points: Array, n_samples: int, generator: torch.Generator) -> Array:
         """Joint draws, shape (n_samples, m); one solve each, whatever the number of points."""
@@ -87,7 +107,7 @@ class GPPosterior:
         arrays: dict[str, Any] = {"coefficients": self.coefficients}
         for i, axis in enumerate(self.equation.axes):
             arrays[f"grid{i}"] = axis.grid
-            arrays[f"columns{i}"], arrays[f"triangle{i}"] = axis.basis.factor
+            arrays[f"factor{i}_0"], arrays[f"factor{i}_1"] = axis.basis.factor
             arrays[f"components{i}"] = np.array(
                 [(c.frequency, c.lengthscale, c.weight) for c in axis.basis.components]
             )
@@ -97,7 +117,7 @@ class GPPosterior:
         """What `from_arrays` needs besides, fit for JSON."""
         separation = self.equation.separation
         return {
-            "amplitude": self.amplitude,
+            "basis": self.equation.axes[0].basis.kind,
             "bounds": [[axis.basis.lower, axis.basis.upper] for axis in self.equation.axes],
             "conditions": [
                 [[c.end, c.alpha, c.beta] for c in axis.conditions] for axis in self.equation.axes
@@ -105,6 +125,7 @@ class GPPosterior:
             "left": [sorted(op.items()) for op in separation.left],
             "right": [sorted(op.items()) for op in separation.right],
             "mixed": [[list(orders), c] for orders, c in separation.mixed.items()],
+            "floor": self.floor,
             "report": self.report.to_json(),
         }
 
@@ -123,22 +144,26 @@ class GPPosterior:
             components = [
                 Component(*(float(number) for number in row)) for row in arrays[f"components{i}"]
             ]
-            columns = np.array(arrays[f"columns{i}"]).astype(np.intp)
-            factor = columns, np.array(arrays[f"triangle{i}"])
-            basis = AxisBasis(bounds[0], bounds[1], components, factor=factor)
+            first, second = np.array(arrays[f"factor{i}_0"]), np.array(arrays[f"factor{i}_1"])
+            if meta["basis"] == AxisBasis.kind:
+                factor = first.astype(np.intp), second
+                basis = AxisBasis(bounds[0], bounds[1], components, factor=factor)
+            else:
+                factor = first, second
+                basis = SectionBasis(bounds[0], bounds[1], components, len(second), factor=factor)
             ends = [Condition(int(end), alpha, beta) for end, alpha, beta in conditions]
             grid = np.array(arrays[f"grid{i}"])
             axes.append(AxisDiscretisation(basis, grid, ends, separation, i))
         return cls(
             StructuredEquation(axes, separation),
             np.array(arrays["coefficients"]),
-            float(meta["amplitude"]),
             SolutionReport.from_json(meta["report"]),
+            floor=float(meta["floor"]),
         )
 
     @cached_property
     def _deviation(self) -> Deviation:
-        return Deviation(self.equation)
+        return Deviation(self.equation, self.report.nugget)
 
     def _rows(self, coordinates: Sequence[Array] | Array, orders: Orders | None) -> list[Array]:
         orders = orders or (0,) * len(self.equation.axes)

@@ -10,26 +10,29 @@ from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, ConvergenceWarning
 from solvers.axis_basis import AxisBasis
-from solvers.discretisation import AxisDiscretisation, Condition
+from solvers.discretisation import AxisDiscretisation, Basis, Condition
 from solvers.prior import LADDER, PriorShape
 from solvers.problem import Problem
 from solvers.resolution import Resolution, measure, signals_along, source_lines
 from solvers.samples import Samples
+from solvers.section_basis import SectionBasis
 from solvers.separation import separate
 from solvers.spectrum import characteristic_frequencies, merge_frequencies, peaks
 from solvers.structured import Data, StructuredEquation
 from solvers.tensors import along_all
 
-__all__ = ["Attempt", "find_frequencies", "search_prior"]
+__all__ = ["Attempt", "complain_if_unresolved", "find_frequencies", "search_prior"]
 
 Array = NDArray[np.float64]
 
 # A solution this well resolved is at the rounding of its data: wider priors would not help.
 _RESOLVED = 1e-11
+_RESOLVED_ROUGH = 1e-4
 # A band of lines is worth its cost, up to seconds, only where tones have failed by this much.
 _TONES_FAILED = 1e-9
 # From here on the user is told that digits are missing.
 _UNRESOLVED = 1e-6
+_UNRESOLVED_ROUGH = 1e-3
 # From here on nothing is left of the solution, if the grid cannot carry the data's main wave.
 _LOST = 1e-2
 # Above this share of the grid's points the row space cannot be told from noise.
@@ -38,6 +41,7 @@ _NARROWEST = 0.01
 # For one, two and three axes. A tone more makes every axis longer by some 20 functions.
 _MOST_TONES = {1: 8, 2: 4, 3: 4}
 _MOST_LINES = {1: 200, 2: 100, 3: 40}
+_MOST_SECTIONS = {1: 300, 2: 120, 3: 40}
 _PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
 # What is looked for beyond the grid's reach, relative to the strongest power.
 _ALIAS_FLOOR = 1e-8
@@ -95,9 +99,20 @@ def find_frequencies(
 
 
 def search_prior(
-    problem: Problem, samples: Samples, frequencies: tuple[list[float], ...]
+    problem: Problem,
+    samples: Samples,
+    frequencies: tuple[list[float], ...],
+    *,
+    smooth: bool = True,
 ) -> Attempt:
     """Climb the ladder until the equation holds between the grid's points.
+
+    Parameters
+    ----------
+    frequencies
+        For each axis.
+    smooth
+        Whether the envelopes are Gaussian; else they are Matérn-5/2.
 
     Raises
     ------
@@ -110,25 +125,81 @@ def search_prior(
         If the best attempt leaves digits missing.
     """
     best, singular = None, None
-    for number, shape in enumerate(LADDER, start=1):
+    ladder = LADDER if smooth else tuple(shape for shape in LADDER if not shape.band)
+    for number, shape in enumerate(ladder, start=1):
         if best is not None and shape.band and best.resolution.worst <= _TONES_FAILED:
             break
         try:
-            attempt = _attempt(problem, samples, frequencies, shape, number)
+            attempt = _attempt(problem, samples, frequencies, shape, number, smooth=smooth)
         except ArgumentError as error:
             singular = error
             continue
         if best is None or attempt.resolution.worst < best.resolution.worst:
             best = attempt
-        if best.resolution.worst <= _RESOLVED:
+        if best.resolution.worst <= (_RESOLVED if smooth else _RESOLVED_ROUGH):
             break
     if best is None:
         given = f"{problem.equation.text!r}, whose discrete system is singular ({singular})"
         remedy = "change a condition or a coefficient, so that it has one solution"
         raise ArgumentError("problem", given, remedy) from singular
-    if not best.resolution.worst <= _UNRESOLVED:
-        _complain(problem, samples, best)
+    complain_if_unresolved(problem, samples, best.resolution, smooth=smooth)
     return best
+
+
+def complain_if_unresolved(
+    problem: Problem, samples: Samples, resolution: Resolution, *, smooth: bool
+) -> None:
+    """Say what is missing, and whether a finer grid would help.
+
+    Draws of a rough prior leave a residual between the points of any grid; more is allowed.
+
+    Raises
+    ------
+    ArgumentError
+        If the grid cannot carry the data's main wave, and the solution shows it.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If residual or boundary error are above 1e-6, for a rough prior 1e-3.
+    """
+    if resolution.worst <= (_UNRESOLVED if smooth else _UNRESOLVED_ROUGH):
+        return
+    figures = (
+        f"relative residual {resolution.residual:.1e} between the grid's points, "
+        f"boundary error {resolution.boundary_error:.1e}"
+    )
+    sizes, coarse = list(samples.shape), []
+    rng = np.random.default_rng(0)
+    for i, (axis, length) in enumerate(zip(problem.axes, problem.domain.lengths, strict=True)):
+        lines = source_lines(problem, samples, i, rng) or signals_along(samples, i)
+        strongest = peaks(lines, length, floor=_ALIAS_FLOOR)
+        if not strongest:
+            continue
+        main, fastest = strongest[0][1], max(frequency for _, frequency in strongest)
+        waves = fastest * length
+        enough = max(_POINTS_PER_WAVE * waves, (2 * waves + _SLOW_FUNCTIONS) / _MOST_FILL)
+        if enough > sizes[i]:
+            sizes[i] = math.ceil(enough) + 1
+            coarse.append(f"{samples.shape[i]} points along {axis} for {fastest:.4g}")
+        if 2 * main * length > samples.shape[i] - 1 and not resolution.worst <= _LOST:
+            given = f"{samples.shape[i]} points along {axis} for {main:.4g} cycles per unit"
+            remedy = f"give at least {max(sizes[i], samples.shape[i] + 1)} points there"
+            raise ArgumentError("grid", given, remedy)
+    if coarse:
+        remedy = (
+            f"the grid is too coarse for the frequencies found ({'; '.join(coarse)} cycles per "
+            f"unit): give grid={tuple(sizes)}"
+        )
+    elif not smooth:
+        remedy = "give a finer grid or, if the solution is smooth, kernel='gaussian'"
+    else:
+        finer = tuple(2 * n for n in samples.shape)
+        remedy = (
+            "no frequency of the data explains it, so the solution may have a layer, a kink or "
+            f"a corner: give a finer grid, such as {finer}"
+        )
+    warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=5)
 
 
 def _own_frequencies(problem: Problem, axis: int, found: Sequence[Sequence[float]]) -> list[float]:
@@ -156,28 +227,24 @@ def _attempt(
     frequencies: tuple[list[float], ...],
     shape: PriorShape,
     number: int,
+    *,
+    smooth: bool,
 ) -> Attempt:
     separation = separate(
         [(term.orders, term.coefficient) for term in problem.operator.terms], problem.dimension
     )
     axes, band = [], []
-    for i, (bounds, x) in enumerate(zip(problem.domain.bounds, samples.axes, strict=True)):
+    for i, x in enumerate(samples.axes):
         ends = [Condition(face.end, face.alpha, face.beta) for face in samples.faces[i]]
         width = shape
         while True:
-            components = width.components(
-                bounds[1] - bounds[0],
-                len(x),
-                frequencies[i],
-                most_lines=_MOST_LINES[problem.dimension],
-            )
-            basis = AxisBasis(*bounds, components)
+            basis = _basis(problem, i, len(x), width, frequencies[i], smooth=smooth)
             axis = AxisDiscretisation(basis, x, ends, separation, i)
             if axis.fill <= _MOST_FILL or width.slow < _NARROWEST:
                 break
             width = width.narrowed()
         axes.append(axis)
-        lines = [c.frequency for c in components if math.isinf(c.lengthscale)]
+        lines = [c.frequency for c in basis.components if math.isinf(c.lengthscale)]
         band.append(max(lines, default=0.0))
     equation = StructuredEquation(axes, separation)
     data = equation.compress(samples.source, samples.values)
@@ -192,38 +259,19 @@ def _attempt(
     return Attempt(equation, data, coefficients, frequencies, tuple(band), resolution, number)
 
 
-def _complain(problem: Problem, samples: Samples, best: Attempt) -> None:
-    resolution = best.resolution
-    figures = (
-        f"relative residual {resolution.residual:.1e} between the grid's points, "
-        f"boundary error {resolution.boundary_error:.1e}"
-    )
-    sizes, coarse = list(samples.shape), []
-    rng = np.random.default_rng(0)
-    for i, (axis, length) in enumerate(zip(problem.axes, problem.domain.lengths, strict=True)):
-        lines = source_lines(problem, samples, i, rng) or signals_along(samples, i)
-        strongest = peaks(lines, length, floor=_ALIAS_FLOOR)
-        if not strongest:
-            continue
-        main, fastest = strongest[0][1], max(frequency for _, frequency in strongest)
-        waves = fastest * length
-        enough = max(_POINTS_PER_WAVE * waves, (2 * waves + _SLOW_FUNCTIONS) / _MOST_FILL)
-        if enough > sizes[i]:
-            sizes[i] = math.ceil(enough) + 1
-            coarse.append(f"{samples.shape[i]} points along {axis} for {fastest:.4g}")
-        if 2 * main * length > samples.shape[i] - 1 and not resolution.worst <= _LOST:
-            given = f"{samples.shape[i]} points along {axis} for {main:.4g} cycles per unit"
-            remedy = f"give at least {max(sizes[i], samples.shape[i] + 1)} points there"
-            raise ArgumentError("grid", given, remedy)
-    if coarse:
-        remedy = (
-            f"the grid is too coarse for the frequencies found ({'; '.join(coarse)} cycles per "
-            f"unit): give grid={tuple(sizes)}"
-        )
-    else:
-        finer = tuple(2 * n for n in samples.shape)
-        remedy = (
-            "no frequency of the data explains it, so the solution may have a layer, a kink or "
-            f"a corner: give a finer grid, such as {finer}"
-        )
-    warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=4)
+def _basis(
+    problem: Problem,
+    i: int,
+    points: int,
+    shape: PriorShape,
+    frequencies: Sequence[float],
+    *,
+    smooth: bool,
+) -> Basis:
+    (lower, upper), d = problem.domain.bounds[i], problem.dimension
+    components = shape.components(upper - lower, points, frequencies, most_lines=_MOST_LINES[d])
+    if smooth:
+        return AxisBasis(lower, upper, components)
+    # Rough functions and their derivatives span different spaces: two rows for each.
+    limit = min(int(_MOST_FILL * points / 2), _MOST_SECTIONS[d])
+    return SectionBasis(lower, upper, components, max(limit, 2))

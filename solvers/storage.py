@@ -24,6 +24,7 @@ from solvers.data import LostField
 from solvers.domain import Box
 from solvers.expression import format_expression, parse_expression
 from solvers.interpolant import ChebyshevInterpolant
+from solvers.line_posterior import LinePosterior
 from solvers.map_posterior import MapPosterior
 from solvers.posterior import GPPosterior
 from solvers.problem import Problem
@@ -86,7 +87,8 @@ def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
 
 
 def _posterior_kinds() -> dict[str, Any]:
-    return {kind.__name__: kind for kind in (ChebyshevInterpolant, GPPosterior, MapPosterior)}
+    kinds = (ChebyshevInterpolant, GPPosterior, LinePosterior, MapPosterior)
+    return {kind.__name__: kind for kind in kinds}
 
 
 def _write(path: Path, content: bytes) -> None:

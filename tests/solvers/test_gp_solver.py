@@ -372,3 +372,51 @@ def test_every_gallery_entry_is_solved():
         entry = gallery[name]
         if entry.problem.dimension == 1:
             assert GPSolver().solve(entry.problem, grid=entry.grid).error() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"), [("P1", 1e-6), ("P3", 1e-6), ("P4", 2e-6), ("P2", 2e-3), ("P7", 1e-5)]
+)
+def test_rough_kernels_are_less_accurate_and_know_it(name, bound):
+    equation, exact, box, grid, _ = PUBLISHED[name]
+    problem = Problem.from_exact(equation, box, exact)
+    solution = GPSolver("matern52").solve(problem, grid=grid)
+    assert solution.error() <= bound
+    error, deviation = errors_and_deviations(problem, solution)
+    assert np.mean(error <= 2 * deviation) >= 0.9
+    assert solution.report.kernel == "matern52"
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_rough_solutions_are_saved_too(tmp_path, dimension):
+    box, exact = [(Box(x=(0, 1)), "sin(30*x)"), (SQUARE, "sin(30*x)*cos(20*y)")][dimension - 1]
+    equation = ["u_xx + u = f", "u_xx + u_yy = f"][dimension - 1]
+    problem = Problem.from_exact(equation, box, exact)
+    solution = GPSolver("student").solve(problem, grid=(60,) * dimension)
+    loaded = Solution.load(solution.save(tmp_path / "u.gp"))
+    x = points_in(problem, 20)
+    np.testing.assert_allclose(loaded.mean(x), solution.mean(x), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(loaded.std(x), solution.std(x), rtol=1e-3)
+    assert solution.sample(x, 2, random_state=0).shape == (2, 20)
+
+
+def test_the_search_of_the_paper_is_there_to_compare_with():
+    problem = Problem.from_exact("u_xx = f", Box(x=(0, 1)), "sin(40*x)")
+    solution = GPSolver(method="map").solve(problem, grid=(80,))
+    assert solution.error() < 1e-2
+    assert solution.error() > GPSolver().solve(problem, grid=(80,)).error()
+
+
+def test_residuals_that_the_prior_did_not_expect_raise_the_deviation():
+    # A layer a hundredth of the square wide.
+    problem = Problem.from_exact("u_xx + u_yy = 0", SQUARE, "exp(100*x - 100)*sin(100*y)")
+    with pytest.warns(ConvergenceWarning, match="a layer, a kink or a corner"):
+        solution = GPSolver().solve(problem, grid=(100, 100))
+    error, deviation = errors_and_deviations(problem, solution, 100)
+    assert np.mean(error <= 2 * deviation) >= 0.9
+
+
+def test_verbose_prints_the_report(capsys):
+    problem = Problem.from_exact("u_xx = f", Box(x=(0, 1)), "sin(40*x)")
+    solution = GPSolver(verbose=True).solve(problem, grid=(80,))
+    assert str(solution.report) in capsys.readouterr().out
