@@ -19,6 +19,7 @@ from kernelgp.operators.backends.auto import choose_backend
 from kernelgp.operators.backends.foreign import ForeignEntries
 from kernelgp.operators.backends.fused import FusedEntries
 from kernelgp.operators.door import check_fit, check_points, is_same
+from kernelgp.operators.kernel_batch import index_kernel
 from kernelgp.operators.noisy import NoisyKernelOperator, diagonal_values
 from kernelgp.operators.positive_definite import PositiveDefinite
 from kernelgp.operators.substitute import substitute
@@ -135,8 +136,6 @@ class KernelOperator(PositiveDefinite):
         return FusedEntries(
             self.kernel, self.x1, self._x2, self._identity, self.batch_shape, backend
         )
-
-    # --- linear_operator's protocol -----------------------------------------------------------
 
     @override
     def representation(self) -> tuple[Tensor, ...]:
@@ -270,35 +269,20 @@ class KernelOperator(PositiveDefinite):
 
     def _index_batch(self, index: tuple[Any, ...]) -> "KernelOperator":
         """The operator with an index applied to its batch dimensions."""
-        batch, kernel = self.batch_shape, cast(Any, self.kernel)
-        x1, x2 = (
-            None if x is None else x.expand(*batch, *x.shape[-2:])[index]
-            for x in (self.x1, self._x2)
-        )
-        if kernel.batch_shape:
-            # The kernel's own indexing is right for its buffers and wrong for its graph.
-            parameters = dict(kernel.named_parameters())
-            bare = substitute(kernel, [p.detach() for p in parameters.values()])
-            indexed = bare.expand_batch(batch)[index]
-            shapes = {name: p.shape for name, p in bare.named_parameters()}
-            tensors = [
-                _index_parameter(parameters[name], shapes[name], _owner(kernel, name), batch, index)
-                for name in parameters
-            ]
-            kernel = substitute(indexed, tensors)
-        assert x1 is not None
-        return self._rebuild(kernel, x1, x2, self._identity)
+        batch = self.batch_shape
+        kernel = index_kernel(self.kernel, batch, index)
+        return self._move(lambda x: x.expand(*batch, *x.shape[-2:])[index], kernel)
 
     @override
     def _expand_batch(self, batch_shape: torch.Size | list[int]) -> "KernelOperator":
         if tuple(batch_shape) == self.batch_shape:
             return self
-        x1, x2 = (
-            None if x is None else x.expand(*batch_shape, *x.shape[-2:])
-            for x in (self.x1, self._x2)
-        )
-        assert x1 is not None
-        return self._rebuild(self.kernel, x1, x2, self._identity)
+        return self._move(lambda x: x.expand(*batch_shape, *x.shape[-2:]), self.kernel)
+
+    def _move(self, function: Callable[[Tensor], Tensor], kernel: Module) -> "KernelOperator":
+        """The operator of `kernel` at ``function(points)``."""
+        x2 = None if self._x2 is None else function(self._x2)
+        return self._rebuild(kernel, function(self.x1), x2, self._identity)
 
     @override
     def _unsqueeze_batch(self, dim: int) -> "KernelOperator":
@@ -327,8 +311,6 @@ class KernelOperator(PositiveDefinite):
             kernel._parameters["raw_outputscale"] = raw
         return self._rebuild(kernel, self.x1, self._x2, self._identity)
 
-    # --- adding a diagonal --------------------------------------------------------------------
-
     @override
     def add_diagonal(self, diag: Tensor) -> LinearOperator:
         """``K + diag(diag)``.
@@ -351,8 +333,6 @@ class KernelOperator(PositiveDefinite):
         """Rows of the matrix, shape (..., len(index), m), with a graph."""
         return self._getitem(index, _EVERYTHING).to_dense()
 
-    # --- copies -------------------------------------------------------------------------------
-
     @override
     def clone(self) -> "KernelOperator":
         return self._map(torch.clone)
@@ -370,9 +350,7 @@ class KernelOperator(PositiveDefinite):
     @override
     def type(self, dtype: torch.dtype) -> "KernelOperator":
         """The same operator at points of another dtype; hyperparameters keep their own."""
-        x1, x2 = (None if x is None else x.to(dtype) for x in (self.x1, self._x2))
-        assert x1 is not None
-        return self._rebuild(self.kernel, x1, x2, self._identity)
+        return self._move(lambda x: x.to(dtype), self.kernel)
 
     @override
     def to(self, *args: Any, **kwargs: Any) -> "KernelOperator":
@@ -451,16 +429,3 @@ class _Dense(torch.autograd.Function):
 
 def _is_everything(index: Any) -> bool:
     return isinstance(index, slice) and index == _EVERYTHING
-
-
-def _owner(kernel: Any, name: str) -> Any:
-    """The module that holds the parameter of this name."""
-    path, _, _ = name.rpartition(".")
-    return kernel.get_submodule(path)
-
-
-def _index_parameter(
-    parameter: Tensor, shape: torch.Size, owner: Any, batch: torch.Size, index: tuple[Any, ...]
-) -> Tensor:
-    own = shape[len(owner._batch_shape) :] if isinstance(owner, gpytorch.kernels.Kernel) else shape
-    return parameter.expand(*batch, *own)[index]
