@@ -15,7 +15,17 @@ __all__ = ["report"]
 Pair = Mapping[str, Run]
 """The runs of one task by method."""
 
-HEADERS = ("points", "published", "GPU s", PEER, OURS, "s", "within 2 std", "std / error")
+HEADERS: tuple[str, ...] = (
+    "problem",
+    "points",
+    "published",
+    "their GPU s",
+    PEER,
+    OURS,
+    "s",
+    "within 2 std",
+    "std / error",
+)
 
 
 def report(runs: Sequence[Run], options: Options) -> None:
@@ -28,20 +38,29 @@ def report(runs: Sequence[Run], options: Options) -> None:
     waves = [p for p in found if "per_wave" in _any(p).params]
     chirp = [p for p in found if _any(p).task == CHIRP]
 
-    print(format_table(("problem", *HEADERS), [_row(p) for p in usual], _title(usual)))
+    _show([_row(p) for p in usual], _title(usual))
     title = f"Few points: relative L2 error of {OURS} and {PEER} by points per wavelength"
-    headers = ("problem", "per wave", *HEADERS)
-    rows = [[_row(p)[0], _any(p).params["per_wave"], *_row(p)[1:]] for p in waves]
-    kept = [0, 1, 2, 5, 6, 7, 8, 9]  # nothing is published here
-    print(format_table([headers[i] for i in kept], [[r[i] for i in kept] for r in rows], title))
-    rows = [_row(p) for p in chirp]
+    _show([_row(p) for p in waves], title, [_any(p).params["per_wave"] for p in waves])
     title = "Where a Gaussian process is the wrong tool: no tones, so a broad spectrum"
-    kept = [0, 1, 4, 5, 6, 7, 8]
-    headers = ("problem", *HEADERS)
-    print(format_table([headers[i] for i in kept], [[r[i] for i in kept] for r in rows], title))
+    _show([_row(p) for p in chirp], title)
 
     print(f"\nwrote {_draw_errors(usual, options)}")
     print(f"wrote {_draw_waves(waves, options)}")
+
+
+def _show(
+    rows: Sequence[Sequence[str | float | None]], title: str, per_wave: Sequence[float] = ()
+) -> None:
+    """A table without the columns that have no entry."""
+    columns: dict[str, Sequence[str | float | None]] = {}
+    if rows:
+        columns |= zip(HEADERS, zip(*rows, strict=True), strict=True)
+    if per_wave:
+        columns["per wave"] = tuple(per_wave)
+    kept = [name for name, cells in columns.items() if any(cell is not None for cell in cells)]
+    if kept:
+        table = [list(row) for row in zip(*(columns[name] for name in kept), strict=True)]
+        print(format_table(kept, table, title))
 
 
 def _title(pairs: Sequence[Pair]) -> str:
@@ -58,14 +77,16 @@ def _any(pair: Pair) -> Run:
 
 def _row(pair: Pair) -> list[str | float | None]:
     run = _any(pair)
-    entry = gallery.get(run.task)
+    entry = gallery[run.task] if run.task in gallery else None
+    # What was published holds on the usual grid.
+    published = entry if "per_wave" not in run.params else None
     ours, peer = pair.get(OURS), pair.get(PEER)
     figures = ours.figures if ours else {}
     return [
         f"{entry.label} {entry.exact}" if entry else run.task,
         "x".join(map(str, run.params["grid"])),
-        entry.published if entry else None,
-        entry.published_seconds if entry else None,
+        published.published if published else None,
+        published.published_seconds if published else None,
         peer.figures.get("error") if peer else None,
         figures.get("error"),
         ours.seconds if ours else None,

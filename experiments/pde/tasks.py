@@ -39,7 +39,7 @@ def tasks(options: Options) -> list[Task]:
     waves = (2.2, 3.0, 4.5) if options.quick else (2.0, 2.1, 2.2, 2.5, 3.0, 3.25, 3.5, 4.0, 5.0)
     for name, across in CURVES.items():
         for per_wave in waves:
-            grid = (math.ceil(per_wave * across),)
+            grid = (round(per_wave * across),)
             params = {"grid": list(grid), "per_wave": per_wave}
             found.append(_task(name, lambda name=name: gallery[name].problem, grid, params))
     for n in (200,) if options.quick else (200, 300, 400):
