@@ -33,9 +33,9 @@ def read_points(points: Any, box: Box) -> tuple[Array, Callable[[Array], Any]]:
     """
     if isinstance(points, Tensor):
         device = points.device
-        values = points.detach().cpu()
-        # numpy has no bfloat16; every other kind of number goes over as it is.
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        if points.dtype == torch.bfloat16:
+            raise ArgumentError("points", "bfloat16 values", "convert them to float32 or float64")
+        values = points.detach().cpu().numpy()
 
         def give_back(result: Array) -> Any:
             return torch.as_tensor(result, device=device)
@@ -60,6 +60,8 @@ def _checked(values: NDArray[Any], box: Box) -> Array:
     d = box.dimension
     if values.dtype.kind not in "fiu":
         raise ArgumentTypeError("points", f"{values.dtype} values", "give real numbers")
+    if values.dtype == np.float16:
+        raise ArgumentError("points", "float16 values", "convert them to float32 or float64")
     shape = values.shape
     if values.ndim == 1 and d == 1:
         values = values[:, None]

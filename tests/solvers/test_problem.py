@@ -176,6 +176,8 @@ def test_bad_data_is_named(data, message):
         (lambda x: np.where(x > 0.7, np.nan, x), r"f: got 1 of 3 values not finite, .*\(1\)"),
         (lambda x: x[:2], r"f: got shape \(2,\) from the callable; return the broadcast .*\(3,\)"),
         (lambda x: x[None] * x, r"f: got shape \(1, 3\) from the callable"),
+        (lambda x: x.astype(np.float16), r"f: got float16 values; convert them to float32"),
+        (lambda x, y: x * y, r"f: got a callable that does not take 1 arrays .*; give one of one"),
         (lambda x: x * 1j, r"f: got complex128 values; give real numbers"),
     ],
 )
