@@ -21,7 +21,7 @@ from kernelgp.errors import ArgumentError
 from solvers.domain import Box
 from solvers.problem import Problem
 
-__all__ = ["Entry", "Gallery", "gallery"]
+__all__ = ["Entry", "Gallery", "UnknownProblemError", "gallery"]
 
 _PAPER = "Fang et al., ICLR 2024"
 
@@ -64,12 +64,16 @@ class Entry:
         return Problem.from_exact(self.equation, self.domain, self.exact)
 
 
+class UnknownProblemError(ArgumentError, KeyError):
+    """A name that the gallery does not have; a `KeyError` too, as a mapping's `get` expects."""
+
+
 class Gallery(Mapping[str, Entry]):
     """Problems by name, in the order of the paper.
 
     Raises
     ------
-    ArgumentError
+    UnknownProblemError
         For a name that it does not have; it lists those it has.
 
     Examples
@@ -86,13 +90,10 @@ f='-10000*sin(100*x)')
         self._entries = MappingProxyType({entry.name: entry for entry in entries})
 
     def __getitem__(self, name: str) -> Entry:
-        # Not a KeyError: `get` and `in` are the ways to ask whether there is one.
         if name not in self._entries:
-            raise ArgumentError("name", repr(name), f"give one of {', '.join(self._entries)}")
+            remedy = f"give one of {', '.join(self._entries)}"
+            raise UnknownProblemError("name", repr(name), remedy)
         return self._entries[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -77,7 +77,7 @@ def _any(pair: Pair) -> Run:
 
 def _row(pair: Pair) -> list[str | float | None]:
     run = _any(pair)
-    entry = gallery[run.task] if run.task in gallery else None
+    entry = gallery.get(run.task)
     # What was published holds on the usual grid.
     published = entry if "per_wave" not in run.params else None
     ours, peer = pair.get(OURS), pair.get(PEER)
