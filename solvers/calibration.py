@@ -40,6 +40,7 @@ _NOISE_DRAWS = 16
 # Where the equation holds to this, what is left is rounding, of which the nugget knows.
 _ROUNDING = 1e-11
 _HELD_OUT = 64
+_MOST_LEARNED = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,11 @@ def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[floa
     rows = np.vstack([axis.rows @ (axis.left @ features), axis.boundary @ features])
     data = np.concatenate([samples.source, *(np.atleast_1d(v) for v in values)])
     observed = Observed(rows, data, component, nugget=NUGGET)
-    weights = observed.normalized(learn_weights(observed).tempered)
+    # An evaluation takes the cube of the features; a band of some hundred lines has no weights
+    # worth a minute.
+    learned = features.shape[1] <= _MOST_LEARNED
+    weights = learn_weights(observed).tempered if learned else np.ones(observed.n_components)
+    weights = observed.normalized(weights)
     found = observed.evidence(weights)
     axis.basis = axis.basis.reweighted(list(weights[group]))
     return math.sqrt(found.amplitude), found.log_marginal_likelihood

@@ -17,7 +17,7 @@ from solvers.resolution import Resolution, measure, signals_along, source_lines
 from solvers.samples import Samples
 from solvers.section_basis import SectionBasis
 from solvers.separation import separate
-from solvers.spectrum import characteristic_frequencies, merge_frequencies, peaks
+from solvers.spectrum import bandwidth, characteristic_frequencies, merge_frequencies, peaks
 from solvers.structured import Data, StructuredEquation
 from solvers.tensors import along_all
 
@@ -40,14 +40,14 @@ _MOST_FILL = 0.8
 _NARROWEST = 0.01
 # For one, two and three axes. A tone more makes every axis longer by some 20 functions.
 _MOST_TONES = {1: 8, 2: 4, 3: 4}
-_MOST_LINES = {1: 200, 2: 100, 3: 40}
+_MOST_LINES = {1: 400, 2: 100, 3: 40}
 _MOST_SECTIONS = {1: 300, 2: 120, 3: 40}
 _PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
-# What is looked for beyond the grid's reach, relative to the strongest power.
-_ALIAS_FLOOR = 1e-8
-# Points to a wavelength that suffice, and functions that a slow component adds.
-_POINTS_PER_WAVE = 2.2
-_SLOW_FUNCTIONS = 30
+# What is looked for beyond the grid's reach, relative to the strongest power: on whole lines,
+# and on quarters of them, where a window does not hide what happens near an end.
+_ALIAS_FLOOR, _QUARTER_FLOOR = 1e-12, 1e-4
+# Points that suffice: to a wavelength of a tone, to one of a chirp, and for what is slow.
+_POINTS_PER_WAVE, _POINTS_PER_BROAD_WAVE, _SLOW_POINTS = 2.2, 4.0, 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +134,7 @@ def search_prior(
         except ArgumentError as error:
             singular = error
             continue
-        if best is None or attempt.resolution.worst < best.resolution.worst:
+        if best is None or attempt.resolution.is_better_than(best.resolution):
             best = attempt
         if best.resolution.worst <= (_RESOLVED if smooth else _RESOLVED_ROUGH):
             break
@@ -174,14 +174,17 @@ def complain_if_unresolved(
     for i, (axis, length) in enumerate(zip(problem.axes, problem.domain.lengths, strict=True)):
         lines = source_lines(problem, samples, i, rng) or signals_along(samples, i)
         strongest = peaks(lines, length, floor=_ALIAS_FLOOR)
-        if not strongest:
-            continue
-        main, fastest = strongest[0][1], max(frequency for _, frequency in strongest)
-        waves = fastest * length
-        enough = max(_POINTS_PER_WAVE * waves, (2 * waves + _SLOW_FUNCTIONS) / _MOST_FILL)
+        quarters = [part for line in lines for part in np.array_split(line, 4, axis=1)]
+        broad = bandwidth(quarters, length / 4, floor=_QUARTER_FLOOR)
+        tone = max((frequency for _, frequency in strongest), default=0.0)
+        enough = max(
+            _POINTS_PER_WAVE * tone * length + _SLOW_POINTS,
+            _POINTS_PER_BROAD_WAVE * broad * length + _SLOW_POINTS,
+        )
         if enough > sizes[i]:
-            sizes[i] = math.ceil(enough) + 1
-            coarse.append(f"{samples.shape[i]} points along {axis} for {fastest:.4g}")
+            sizes[i] = math.ceil(enough)
+            coarse.append(f"{samples.shape[i]} points along {axis} for {max(tone, broad):.4g}")
+        main = strongest[0][1] if strongest else 0.0
         if 2 * main * length > samples.shape[i] - 1 and not resolution.worst <= _LOST:
             given = f"{samples.shape[i]} points along {axis} for {main:.4g} cycles per unit"
             remedy = f"give at least {max(sizes[i], samples.shape[i] + 1)} points there"
@@ -197,7 +200,7 @@ def complain_if_unresolved(
         finer = tuple(2 * n for n in samples.shape)
         remedy = (
             "no frequency of the data explains it, so the solution may have a layer, a kink or "
-            f"a corner: give a finer grid, such as {finer}"
+            f"a corner: give a finer grid, such as {finer}, or compare with ChebyshevSolver"
         )
     warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=5)
 
