@@ -70,6 +70,8 @@ def calibrate(
     data: Data,
     coefficients: Array,
     resolution: Resolution,
+    *,
+    seed: int = 0,
 ) -> Calibration:
     """Amplitude and evidence; weights of `equation`'s bases are set where learned."""
     if not coefficients.any():
@@ -81,7 +83,7 @@ def calibrate(
         amplitude, evidence = _tensor_evidence(equation, data, coefficients)
     if resolution.worst <= _ROUNDING or not problem.source_is_function:
         return Calibration(amplitude, 0.0, evidence)
-    surprise = _held_out_surprise(problem, equation, coefficients, amplitude)
+    surprise = _held_out_surprise(problem, equation, coefficients, amplitude, seed)
     return Calibration(max(1.0, surprise) * amplitude, resolution.misfit, evidence)
 
 
@@ -135,9 +137,11 @@ def _held_out_surprise(
     equation: StructuredEquation,
     coefficients: Array,
     amplitude: float,
+    seed: int,
 ) -> float:
     """Root mean square of the residual at random points, over the deviation claimed for it."""
-    rng = np.random.default_rng(1)
+    # Other points than those that the prior was chosen by.
+    rng = np.random.default_rng([seed, 1])
     points = [rng.uniform(lo, hi, _HELD_OUT) for lo, hi in problem.domain.bounds]
     rows = [_term_rows(equation, points, t.orders, t.coefficient) for t in problem.operator.terms]
     left = np.sum([evaluate_at(product, coefficients) for product in rows], axis=0)

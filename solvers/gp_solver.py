@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
-from kernelgp.random import RandomState
+from kernelgp.random import RandomState, as_generator
 from solvers.calibration import calibrate
 from solvers.deviation import NUGGET
 from solvers.line_posterior import LinePosterior
@@ -54,7 +54,8 @@ class GPSolver:
     frequencies : mapping of axis to sequence of floats, optional
         In cycles per unit of that axis; overrides what is found for it.
     dtype : torch.dtype
-        Of tensors given back for tensors; the computation is in float64.
+        The precision needed, float32 or float64; both are computed and given back in float64,
+        which the graded bases need.
     device : optional
         The direct method computes on the CPU; for ``"map"``, where the search runs.
     random_state : int, numpy or torch generator, or None
@@ -151,9 +152,17 @@ class GPSolver:
         tones: tuple[list[float], ...],
         started: float,
     ) -> GPPosterior:
-        best = search_prior(problem, samples, tones, smooth=self.kernel == "gaussian")
+        seed = self._seed()
+        smooth = self.kernel == "gaussian"
+        best = search_prior(problem, samples, tones, smooth=smooth, seed=seed)
         calibration = calibrate(
-            problem, samples, best.equation, best.data, best.coefficients, best.resolution
+            problem,
+            samples,
+            best.equation,
+            best.data,
+            best.coefficients,
+            best.resolution,
+            seed=seed,
         )
         report = SolutionReport(
             method=self.method,
@@ -179,7 +188,7 @@ class GPSolver:
         tones: tuple[list[float], ...],
         started: float,
     ) -> LinePosterior:
-        best = search_line(problem, samples, tones[0])
+        best = search_line(problem, samples, tones[0], seed=self._seed())
         posterior = best.posterior
         return posterior.with_report(
             SolutionReport(
@@ -215,6 +224,9 @@ class GPSolver:
             visible=None if self.verbose else False,
         )
         return Solution(problem, posterior, samples.shape)
+
+    def _seed(self) -> int:
+        return int(torch.randint(2**31, (1,), generator=as_generator(self.random_state)))
 
     def __repr__(self) -> str:
         return f"GPSolver({self.kernel!r}, method={self.method!r})"

@@ -104,6 +104,7 @@ def search_prior(
     frequencies: tuple[list[float], ...],
     *,
     smooth: bool = True,
+    seed: int = 0,
 ) -> Attempt:
     """Climb the ladder until the equation holds between the grid's points.
 
@@ -113,6 +114,8 @@ def search_prior(
         For each axis.
     smooth
         Whether the envelopes are Gaussian; else they are Matérn-5/2.
+    seed
+        For the points at which attempts are judged.
 
     Raises
     ------
@@ -130,7 +133,9 @@ def search_prior(
         if best is not None and shape.band and best.resolution.worst <= _TONES_FAILED:
             break
         try:
-            attempt = _attempt(problem, samples, frequencies, shape, number, smooth=smooth)
+            attempt = _attempt(
+                problem, samples, frequencies, shape, number, smooth=smooth, seed=seed
+            )
         except ArgumentError as error:
             singular = error
             continue
@@ -232,6 +237,7 @@ def _attempt(
     number: int,
     *,
     smooth: bool,
+    seed: int,
 ) -> Attempt:
     separation = separate(
         [(term.orders, term.coefficient) for term in problem.operator.terms], problem.dimension
@@ -258,7 +264,7 @@ def _attempt(
         return along_all(rows, coefficients)
 
     # The same places for every attempt: a comparison is not to depend on their luck.
-    resolution = measure(problem, samples, mean, np.random.default_rng(0))
+    resolution = measure(problem, samples, mean, np.random.default_rng(seed))
     return Attempt(equation, data, coefficients, frequencies, tuple(band), resolution, number)
 
 
