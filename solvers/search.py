@@ -48,6 +48,7 @@ _PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
 _ALIAS_FLOOR, _QUARTER_FLOOR = 1e-12, 1e-4
 # Points that suffice: to a wavelength of a tone, to one of a chirp, and for what is slow.
 _POINTS_PER_WAVE, _POINTS_PER_BROAD_WAVE, _SLOW_POINTS = 2.2, 4.0, 60
+_CHIRP_WAVES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,22 +183,29 @@ def complain_if_unresolved(
         quarters = [part for line in lines for part in np.array_split(line, 4, axis=1)]
         broad = bandwidth(quarters, length / 4, floor=_QUARTER_FLOOR)
         tone = max((frequency for _, frequency in strongest), default=0.0)
-        enough = max(
-            _POINTS_PER_WAVE * tone * length + _SLOW_POINTS,
-            _POINTS_PER_BROAD_WAVE * broad * length + _SLOW_POINTS,
-        )
-        if enough > sizes[i]:
-            sizes[i] = math.ceil(enough)
+        tone_waves, broad_waves = tone * length, broad * length
+        needed = _POINTS_PER_WAVE * tone_waves
+        # A chirp is faster than its peak by more than a tone is wide.
+        if broad_waves > tone_waves + _CHIRP_WAVES:
+            needed = max(needed, _POINTS_PER_BROAD_WAVE * broad_waves)
+        if needed > samples.shape[i]:
+            sizes[i] = math.ceil(needed + _SLOW_POINTS)
             coarse.append(f"{samples.shape[i]} points along {axis} for {max(tone, broad):.4g}")
         main = strongest[0][1] if strongest else 0.0
         if 2 * main * length > samples.shape[i] - 1 and not resolution.worst <= _LOST:
             given = f"{samples.shape[i]} points along {axis} for {main:.4g} cycles per unit"
-            remedy = f"give at least {max(sizes[i], samples.shape[i] + 1)} points there"
+            enough = max(sizes[i], math.ceil(_POINTS_PER_WAVE * main * length + _SLOW_POINTS))
+            remedy = f"give at least {enough} points there"
             raise ArgumentError("grid", given, remedy)
     if coarse:
         remedy = (
             f"the grid is too coarse for the frequencies found ({'; '.join(coarse)} cycles per "
             f"unit): give grid={tuple(sizes)}"
+        )
+    elif not problem.source_is_function:
+        remedy = (
+            "the source is an array: give it on a finer grid and without noise, which is "
+            "interpolated, not smoothed"
         )
     elif not smooth:
         remedy = "give a finer grid or, if the solution is smooth, kernel='gaussian'"
