@@ -29,6 +29,7 @@ from solvers.report import SolutionReport
 from solvers.samples import Samples, sample_problem
 from solvers.search import find_frequencies, search_prior
 from solvers.solution import Solution
+from solvers.threads import one_thread
 
 __all__ = ["GPSolver"]
 
@@ -132,18 +133,19 @@ class GPSolver:
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
         problem.check_conditions()
-        samples = sample_problem(problem, sizes)
-        given = _check_frequencies(self.frequencies, problem, sizes)
-        tones = find_frequencies(problem, samples, given)
-        if self.method == "map":
-            return self._solve_map(problem, samples, tones)
-        if problem.dimension == 1 and self.kernel != "gaussian":
-            posterior = self._solve_rough_line(problem, samples, tones, started)
-        else:
-            posterior = self._solve_structured(problem, samples, tones, started)
+        with one_thread():
+            samples = sample_problem(problem, sizes)
+            given = _check_frequencies(self.frequencies, problem, sizes)
+            tones = find_frequencies(problem, samples, given)
+            if self.method == "map":
+                return self._solve_map(problem, samples, tones)
+            if problem.dimension == 1 and self.kernel != "gaussian":
+                posterior = self._solve_rough_line(problem, samples, tones, started)
+            else:
+                posterior = self._solve_structured(problem, samples, tones, started)
         if self.verbose:
             print(posterior.report)  # noqa: T201 - asked for
-        return Solution(problem, posterior, sizes)
+        return Solution(problem, posterior, sizes, dtype=self.dtype)
 
     def _solve_structured(
         self,
@@ -223,7 +225,7 @@ class GPSolver:
             device=self.device,
             visible=None if self.verbose else False,
         )
-        return Solution(problem, posterior, samples.shape)
+        return Solution(problem, posterior, samples.shape, dtype=self.dtype)
 
     def _seed(self) -> int:
         return int(torch.randint(2**31, (1,), generator=as_generator(self.random_state)))

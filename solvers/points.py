@@ -16,13 +16,17 @@ __all__ = ["read_points"]
 Array = NDArray[np.float64]
 
 
-def read_points(points: Any, box: Box) -> tuple[Array, Callable[[Array], Any]]:
+def read_points(
+    points: Any, box: Box, dtype: torch.dtype = torch.float64
+) -> tuple[Array, Callable[[Array], Any]]:
     """Points in the box as float64 of shape (m, d), and what gives results back in their kind.
 
     Parameters
     ----------
     points : array or tensor of real numbers, shape (m, d); also (m,) where d is 1
     box
+    dtype
+        Of the tensors given back for tensors.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def read_points(points: Any, box: Box) -> tuple[Array, Callable[[Array], Any]]:
         values = points.detach().cpu().numpy()
 
         def give_back(result: Array) -> Any:
-            return torch.as_tensor(result, device=device)
+            return torch.as_tensor(result, dtype=dtype, device=device)
     else:
         values = _as_array(points)
 

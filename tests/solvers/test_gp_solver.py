@@ -291,6 +291,13 @@ def test_a_grid_that_aliases_the_source_is_refused_with_a_sufficient_one():
     assert GPSolver().solve(problem, grid=(enough, 60)).error() < 1e-9
 
 
+def test_tensors_come_back_in_the_dtype_of_the_solver():
+    problem = Problem.from_exact("u_xx = f", Box(x=(0, 1)), "sin(12*x)")
+    solution = GPSolver(dtype=torch.float32).solve(problem, grid=(40,))
+    assert solution.std(torch.tensor([0.3])).dtype == torch.float32
+    assert solution.mean(np.array([0.3], np.float32)).dtype == np.float64
+
+
 def test_too_few_points_are_said_to_be():
     problem = Problem.from_exact("u_xx = f", Box(x=(0, 1)), "exp(sin(12*x))")
     message = r"relative residual .* between the grid's points.*such as \(24,\)"

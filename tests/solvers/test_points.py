@@ -28,6 +28,11 @@ def test_every_kind_becomes_the_same_points(points):
     assert isinstance(give_back(np.ones(1)), kind)
 
 
+def test_tensors_come_back_in_the_precision_asked_for():
+    _, give_back = read_points(torch.tensor([[0.5, 1.0]]), SQUARE, torch.float32)
+    assert give_back(np.ones(2)).dtype == torch.float32
+
+
 def test_a_line_takes_points_without_a_column():
     values, _ = read_points(np.array([0, 3]), LINE)
     assert values.tolist() == [[0.0], [3.0]]
