@@ -98,7 +98,7 @@ class Workspace:
 class _Panels:
     """The points of a leaf, laid out so that one matrix product gives all pairs of a tile."""
 
-    left: Cuts  # (n, e + 2): [z, 1, |z|²]
+    left: Cuts  # (n, e + 2): [z, 1, |z|²], all negative where the profile takes -s
     right: Cuts  # (e + 2, m): [-2 z', |z'|², 1] transposed
     rows: Cuts  # (e + 1, n): [z, 1] transposed, as is all that is multiplied by a tile
     columns: Cuts  # (e + 1, m): [z', 1] transposed
@@ -149,7 +149,9 @@ class Program:
                     self.tensors[i].to(self.dtype) for i in tree.parameters
                 )
                 self._panels[id(tree)] = _panels(
-                    self.tensors[tree.rows], self.tensors[tree.columns]
+                    self.tensors[tree.rows],
+                    self.tensors[tree.columns],
+                    sign=-1 if tree.profile.negated else 1,
                 )
             case ScaledAt():
                 self._prepare(tree.node)
@@ -190,7 +192,7 @@ class Program:
                 return out
 
     def _pairs(self, leaf: LeafAt, block: Block, space: Workspace, level: int) -> Tensor:
-        """The number of every pair of a tile, in buffer `level`."""
+        """The number of every pair of a tile, negative if so wanted, in buffer `level`."""
         out, pair = space[level], leaf.profile.pair
         if pair == "constant":
             return out.fill_(1)
@@ -203,10 +205,13 @@ class Program:
             torch.mm(rows[:-1].T, columns[:-1], out=target)
         elif self.by_product:
             torch.mm(panels.left[block.rows], panels.right[block.columns], out=target)
-            target.clamp_min_(0)
+            if not leaf.profile.negated:
+                target.clamp_min_(0)
         else:
             rows, columns = panels.rows[block.rows], panels.columns[block.columns]
             _differences(rows[:-1], columns[:-1], target, space)
+            if leaf.profile.negated:
+                target.neg_()
         if self.wide:
             out.copy_(target)
         if pair == "sqdist" and block.diagonal:
@@ -321,11 +326,11 @@ class Program:
                     self._finish(node, total, found)
 
 
-def _panels(z1: Tensor, z2: Tensor) -> _Panels:
+def _panels(z1: Tensor, z2: Tensor, *, sign: int) -> _Panels:
     one1, one2 = torch.ones_like(z1[:, :1]), torch.ones_like(z2[:, :1])
     square1, square2 = (z.square().sum(dim=-1, keepdim=True) for z in (z1, z2))
     return _Panels(
-        left=Cuts(torch.cat([z1, one1, square1], dim=-1), 0),
+        left=Cuts(sign * torch.cat([z1, one1, square1], dim=-1), 0),
         right=Cuts(torch.cat([-2 * z2, square2, one2], dim=-1).T, 1),
         rows=Cuts(torch.cat([z1, one1], dim=-1).T.contiguous(), 1),
         columns=Cuts(torch.cat([z2, one2], dim=-1).T.contiguous(), 1),
