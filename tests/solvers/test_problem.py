@@ -287,6 +287,12 @@ def test_what_cannot_be_manufactured_is_named(equation, exact, message):
         Problem.from_exact(equation, LINE, exact)
 
 
+def test_exact_without_a_second_derivative_is_refused():
+    message = r"formula: got '.*DiracDelta.*', which has no values at points; give a smooth exact"
+    with pytest.raises(ArgumentError, match=message):
+        Problem.from_exact("u_xx = f", LINE, "Abs(x - 1/3)").source_on_grid([np.linspace(0, 1, 3)])
+
+
 def test_exact_as_a_callable_is_refused():
     with pytest.raises(ArgumentTypeError, match=r"exact: got .*; give a formula"):
         Problem.from_exact("u_xx = f", LINE, np.sin)
