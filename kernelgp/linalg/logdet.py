@@ -82,6 +82,7 @@ def logdet(
         raise ArgumentError("n_probes", str(n_probes), "give at least 2")
     check_positive("rtol", rtol)
     check_positive("max_iterations", max_iterations)
+    generator = as_generator(random_state)
     if method == "auto" and hasattr(matrix, "direct_logdet"):
         value = cast(Any, in_double(matrix)).direct_logdet()
         return value, torch.zeros_like(value)
@@ -92,7 +93,6 @@ def logdet(
         return value, torch.zeros_like(value)
 
     check_symmetric(matrix)
-    generator = as_generator(random_state)
     preconditioner = automatic_preconditioner(matrix, rank, generator)
     probes = probe_columns(matrix, preconditioner, n_probes, draw_seed(generator))
     probes = probes / probes.norm(dim=-2, keepdim=True)

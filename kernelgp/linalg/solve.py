@@ -23,7 +23,7 @@ from kernelgp.linalg.protocol import (
 )
 from kernelgp.linalg.refinement import refine
 from kernelgp.linalg.report import SolveReport, like_rhs
-from kernelgp.random import RandomState
+from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_positive
 
 __all__ = ["solve"]
@@ -102,6 +102,7 @@ def solve(
         raise ArgumentError("method", repr(method), 'give "auto", "cholesky" or "pcg"')
     if rank is not None:
         check_positive("rank", rank, zero=True)
+    generator = as_generator(random_state)
 
     chosen = _choose(matrix, preconditioner) if method == "auto" else method
     remedy = "raise rtol: this is as far as float64 goes"
@@ -118,7 +119,7 @@ def solve(
         if preconditioner is None and rank is None and isinstance(matrix, Preconditioned):
             preconditioner = matrix.preconditioner()
         if preconditioner is None:
-            preconditioner = automatic_preconditioner(matrix, rank, random_state)
+            preconditioner = automatic_preconditioner(matrix, rank, generator)
         solution, report = solve_by_pcg(matrix, columns, preconditioner, rtol, max_iterations)
         report = replace(report, seconds=time.perf_counter() - started)
         remedy = "raise rank, max_iterations or rtol, or work in float64"

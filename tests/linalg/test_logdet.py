@@ -105,6 +105,7 @@ def test_indefinite_matrix_is_refused(spd, generator):
         ({"op": torch.ones(3, 4)}, r"op: got shape \(3, 4\); give a square one"),
         ({"method": "lu"}, "method: got 'lu'; give"),
         ({"n_probes": 1}, "n_probes: got 1; give at least 2"),
+        ({"random_state": "a"}, "random_state: got 'a'; give an int"),
         ({"op": torch.randn(9, 9), "method": "slq"}, "op: got an operator with"),
     ],
 )
