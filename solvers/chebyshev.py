@@ -74,6 +74,7 @@ class ChebyshevSolver:
         if problem.dimension > 2:
             given = f"{problem.dimension} dimensions"
             raise ArgumentError("problem", given, "give one or two: GPSolver goes further")
+        problem.require((), "ChebyshevSolver")
         sizes = problem.domain.check_grid(grid, minimum=3)
         problem.check_conditions()
         if problem.source_shape is not None:

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Orders = tuple[int, ...]
-_MAX_ORDER = 2
+_MAX_ORDER = 8
 
 
 @dataclass(frozen=True)

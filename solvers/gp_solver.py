@@ -22,6 +22,7 @@ from solvers.deviation import NUGGET
 from solvers.line_posterior import LinePosterior
 from solvers.line_search import search_line
 from solvers.map_solver import solve_map
+from solvers.needs import Need
 from solvers.posterior import GPPosterior
 from solvers.prior import PriorShape
 from solvers.problem import Problem
@@ -36,6 +37,7 @@ Kernel = Literal["gaussian", "student", "matern52"]
 Method = Literal["direct", "map"]
 
 _FEWEST_POINTS = 4
+_SUPPORTED = frozenset({Need.SLOPES})
 # Derivatives that the envelope has, in both arguments together.
 _SMOOTHNESS = {"gaussian": 8, "student": 4, "matern52": 4}
 _MAP_SHAPE = PriorShape(2.0, 2.0)
@@ -130,6 +132,7 @@ class GPSolver:
             raise ArgumentTypeError("problem", type(problem).__name__, "give a solvers.Problem")
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
+        problem.require(_SUPPORTED, "GPSolver")
         problem.check_conditions()
         samples = sample_problem(problem, sizes)
         given = _check_frequencies(self.frequencies, problem, sizes)

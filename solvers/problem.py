@@ -1,6 +1,6 @@
 """A partial differential equation with its domain, conditions and data: what a solver solves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any, Self, cast
 
@@ -9,7 +9,7 @@ import sympy
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
-from solvers.conditions import Dirichlet, Face, check_array, faces_of, make_face
+from solvers.conditions import Condition, Dirichlet, FaceCondition, Initial, Observations
 from solvers.corners import check_corners
 from solvers.data import ArrayField, ExpressionField, LostField, as_number, read_field
 from solvers.domain import Box
@@ -20,7 +20,11 @@ from solvers.expression import (
     format_expression,
     read_expression,
 )
+from solvers.faces import Face, FaceReader, periodic_axes
 from solvers.manufactured import derive_source
+from solvers.needs import Need, check_needs
+from solvers.observations import Sensors, read_observations
+from solvers.well_posed import check_counts, check_orders
 
 __all__ = ["Problem"]
 
@@ -53,7 +57,12 @@ class Problem:
     orders : tuple of int
         The highest order along each axis.
     faces : tuple of Face
-        Every face that has a condition.
+        Every condition at an end of an axis, with the weights of its derivatives; there may be
+        two at one end.
+    periodic : tuple of int
+        The axes, by number, that are periodic.
+    observations : tuple of Sensors
+        Blocks of values seen in the domain.
     source_is_function : bool
         Whether the source has values everywhere, not at the grid's points only.
     has_exact : bool
@@ -79,7 +88,7 @@ class Problem:
         self,
         equation: str | sympy.Eq,
         domain: Box,
-        conditions: Dirichlet | Sequence[Dirichlet] = (),
+        conditions: Condition | Sequence[Condition] = (),
         **data: Any,
     ) -> None:
         self._build(equation, domain, conditions, data, exact=None)
@@ -90,7 +99,7 @@ class Problem:
         equation: str | sympy.Eq,
         domain: Box,
         exact: str | sympy.Expr,
-        conditions: Dirichlet | Sequence[Dirichlet] | None = None,
+        conditions: Condition | Sequence[Condition] | None = None,
         **data: Any,
     ) -> Self:
         """A problem whose solution is known: its source and conditions are derived from it.
@@ -134,7 +143,7 @@ class Problem:
         cls,
         equation: str | sympy.Eq,
         domain: Box,
-        conditions: Dirichlet | Sequence[Dirichlet],
+        conditions: Condition | Sequence[Condition],
         data: Mapping[str, Any],
         exact: sympy.Expr | None,
     ) -> Self:
@@ -159,7 +168,7 @@ class Problem:
         self.data = dict(data)
         constants = {n: c for n, v in data.items() if (c := as_number(n, v)) is not None}
         fields = {n: read_field(n, v, self.axes, constants) for n, v in data.items()}
-        used = _names_in([*data.values(), *(c.value for c in self.conditions)])
+        used = _names_in([*data.values(), *_condition_values(self.conditions)])
         check_data_names(self.equation, data, used)
 
         formulas = {n: f.expression for n, f in fields.items() if isinstance(f, ExpressionField)}
@@ -170,31 +179,12 @@ class Problem:
         name = ", ".join(n for n in self.equation.data_names if n not in constants) or "equation"
         self._source = ExpressionField(name, form.source, self.axes, parts)
         self._exact = None if exact is None else ExpressionField("exact", exact, self.axes)
-        self.faces: tuple[Face, ...] = tuple(self._read_faces(constants))
-
-    def _read_faces(self, constants: Mapping[str, sympy.Expr]) -> list[Face]:
-        faces: list[Face] = []
-        for condition in self.conditions:
-            names = faces_of(condition, self.domain)
-            if condition.of not in (None, self.function):
-                remedy = f"give {self.function!r}, the unknown function, or leave it out"
-                raise ArgumentError("of", repr(condition.of), remedy)
-            label = f"{type(condition).__name__} value on {', '.join(names)}"
-            value = condition.value
-            if value is None:
-                if self._exact is None:
-                    remedy = "give its value: there is no exact solution to take it from"
-                    raise ArgumentError("conditions", f"{condition} without a value", remedy)
-                value = self._exact.expression
-            field = read_field(label, value, self.axes, constants)
-            check_array(field, names)
-            faces += [make_face(condition, name, self.domain, field) for name in names]
-        names = [face.name for face in faces]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            remedy = "give one condition for each face"
-            raise ArgumentError("conditions", f"more than one on {', '.join(twice)}", remedy)
-        return faces
+        exact_formulas = {} if exact is None else {self.function: exact}
+        reader = FaceReader(domain, {self.function: self.orders}, exact_formulas, constants)
+        self.faces: tuple[Face, ...] = reader.read(self.conditions)
+        self.periodic = periodic_axes(self.conditions, domain)
+        seen = [c for c in self.conditions if isinstance(c, Observations)]
+        self.observations: tuple[Sensors, ...] = read_observations(seen, domain, (self.function,))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -255,6 +245,16 @@ class Problem:
         """
         return np.ascontiguousarray(self._source.on_grid(axes))
 
+    @property
+    def constant_is_free(self) -> bool:
+        """Whether a solution plus any constant is a solution too: pure Neumann Poisson.
+
+        Equation and conditions hold derivatives only; a solver has to fix the mean.
+        """
+        values = any(face.alpha for face in self.faces) or self.observations
+        given = bool(self.faces or self.periodic)
+        return given and not values and all(any(term.orders) for term in self.operator.terms)
+
     def exact(self, points: Array) -> Array:
         """The exact solution at points of shape (m, d): shape (m,).
 
@@ -268,11 +268,34 @@ class Problem:
             raise ArgumentError("problem", "one without an exact solution", remedy)
         return self._exact(*np.asarray(points, dtype=np.float64).T)
 
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What this problem asks of a solver beyond Dirichlet problems of second order."""
+        found = {
+            Need.SLOPES: not all(face.of_values for face in self.faces),
+            Need.PERIODIC: bool(self.periodic),
+            Need.OBSERVATIONS: bool(self.observations),
+            Need.FREE_CONSTANT: self.constant_is_free,
+            Need.HIGH_ORDER: any(sum(term.orders) > 2 for term in self.operator.terms),
+        }
+        return frozenset(need for need, present in found.items() if present)
+
+    def require(self, supported: Collection[Need], solver: str) -> None:
+        """Raise unless a solver that can do what is `supported` can solve this problem.
+
+        Raises
+        ------
+        ArgumentError
+            It names what the solver does not do.
+        """
+        check_needs(self.needs, supported, solver)
+
     def check_conditions(self) -> None:
         """Raise where conditions are missing; warn where they contradict each other.
 
-        An axis along which the equation is of order two needs a condition on both of its
-        faces, one of order one on either. Solvers call it once they accept the equation.
+        An axis along which the equation is of order k needs k conditions over its two ends,
+        unless it is periodic or there are observations. Solvers call it once they accept the
+        equation.
 
         Raises
         ------
@@ -284,17 +307,9 @@ class Problem:
         NumericalWarning
             If two faces disagree where they meet; it holds the misfit and the place.
         """
-        present = {face.name for face in self.faces}
-        missing: list[str] = []
-        for axis, order in zip(self.axes, self.orders, strict=True):
-            absent = [name for name in (f"{axis}-", f"{axis}+") if name not in present]
-            if len(absent) > 2 - order:
-                missing += absent if order == 2 else [" or ".join(absent)]
-        if missing:
-            first = missing[0].split()[0]
-            remedy = f"give one on each, such as Dirichlet(0, on={first!r})"
-            faces = "face" if len(missing) == 1 else "faces"
-            raise ArgumentError("conditions", f"none on {faces} {', '.join(missing)}", remedy)
+        check_orders(self.domain, {self.function: self.orders}, self.faces)
+        seen = bool(self.observations)
+        check_counts(self.domain, self.orders, self.faces, self.periodic, seen=seen)
         check_corners(self.faces, self.domain)
 
     def __repr__(self) -> str:
@@ -312,17 +327,23 @@ def _check_domain(domain: Any) -> Box:
     return domain
 
 
-def _condition_list(conditions: Any) -> tuple[Dirichlet, ...]:
-    if isinstance(conditions, Dirichlet):
+def _condition_list(conditions: Any) -> tuple[Condition, ...]:
+    if isinstance(conditions, Condition):
         return (conditions,)
     if conditions is None or isinstance(conditions, str) or not isinstance(conditions, Sequence):
         remedy = "give a list of conditions, such as [Dirichlet('sin(x)')]"
         raise ArgumentTypeError("conditions", repr(conditions), remedy)
     for condition in conditions:
-        if not isinstance(condition, Dirichlet):
+        if not isinstance(condition, Condition):
             remedy = "give conditions such as Dirichlet('sin(x)')"
             raise ArgumentTypeError("conditions", repr(condition), remedy)
     return tuple(conditions)
+
+
+def _condition_values(conditions: Sequence[Condition]) -> list[Any]:
+    values = [c.value for c in conditions if isinstance(c, FaceCondition)]
+    starts = [c for c in conditions if isinstance(c, Initial)]
+    return [*values, *(c.value for c in starts), *(c.velocity for c in starts)]
 
 
 def _check_data_keys(equation: Equation, data: Mapping[str, Any]) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.conditions import Face
 from solvers.data import ArrayField, LostField
+from solvers.faces import Face
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
 
