@@ -136,32 +136,35 @@ def _checked_metadata(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _problem_header(problem: Problem, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    exact = problem.exact_formula
+    exact = problem.exact_formulas
     return {
-        "equation": problem.equation.text,
+        "equations": [equation.text for equation in problem.equations],
+        "functions": list(problem.functions),
+        "unknown": problem.unknown,
         "domain": [[a, *b] for a, b in zip(problem.axes, problem.domain.bounds, strict=True)],
         "data": {name: _put(name, value, tensors) for name, value in problem.data.items()},
         "conditions": [
             _condition_header(f"conditions/{i}", condition, tensors)
             for i, condition in enumerate(problem.conditions)
         ],
-        "exact": None if exact is None else _put("exact", exact, tensors),
+        "exact": {name: _put("exact", formula, tensors) for name, formula in exact.items()},
     }
 
 
 def _problem(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Problem:
-    exact = None if header["exact"] is None else _get("exact", header["exact"], tensors)
-    if isinstance(exact, LostField):
-        exact = None
+    exact = {name: _get("exact", stored, tensors) for name, stored in header["exact"].items()}
+    exact = {name: formula for name, formula in exact.items() if isinstance(formula, sympy.Expr)}
     conditions = [
         _condition(f"conditions/{i}", c, tensors) for i, c in enumerate(header["conditions"])
     ]
     return Problem.with_exact(
-        header["equation"],
+        header["equations"],
         Box(**{axis: (lo, hi) for axis, lo, hi in header["domain"]}),
         conditions,
         {name: _get(name, value, tensors) for name, value in header["data"].items()},
         exact,
+        functions=header["functions"],
+        unknown=header["unknown"],
     )
 
 
