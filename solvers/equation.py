@@ -109,7 +109,8 @@ class Equation:
         ArgumentError
             If no derivative is left, or one is of too high an order.
         """
-        residual = self.residual.xreplace({real_symbol(n): v for n, v in values.items()})
+        put_in = {real_symbol(n): v for n, v in values.items()}
+        residual = cast(sympy.Expr, self.residual.xreplace(put_in))
         linear: dict[Derivative, Any] = {}
         nonlinear, rest = [], []
         for term in _separate_terms(residual, set(self.unknowns)):

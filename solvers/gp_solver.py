@@ -9,7 +9,7 @@ PDEs with Gaussian Processes*, ICLR 2024, for the prior; the solve is direct.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -37,7 +37,6 @@ Kernel = Literal["gaussian", "student", "matern52"]
 Method = Literal["direct", "map"]
 
 _FEWEST_POINTS = 4
-_SUPPORTED = frozenset({Need.SLOPES})
 # Derivatives that the envelope has, in both arguments together.
 _SMOOTHNESS = {"gaussian": 8, "student": 4, "matern52": 4}
 _MAP_SHAPE = PriorShape(2.0, 2.0)
@@ -74,6 +73,9 @@ class GPSolver:
     >>> [round(2 * math.pi * f) for f in solution.report.frequencies["x"]]
     [94, 106]
     """
+
+    #: What it solves beyond linear second-order equations with values on the faces.
+    supported: ClassVar[frozenset[Need]] = frozenset({Need.SLOPES})
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class GPSolver:
             raise ArgumentTypeError("problem", type(problem).__name__, "give a solvers.Problem")
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
-        problem.require(_SUPPORTED, "GPSolver")
+        problem.require(self.supported, "GPSolver")
         problem.check_conditions()
         samples = sample_problem(problem, sizes)
         given = _check_frequencies(self.frequencies, problem, sizes)

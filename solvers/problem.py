@@ -33,7 +33,7 @@ from solvers.system import (
     read_parts,
     read_system,
 )
-from solvers.well_posed import check_counts, check_orders
+from solvers.well_posed import check_counts, check_ends, check_orders
 
 __all__ = ["Problem"]
 
@@ -415,6 +415,8 @@ class Problem:
         check_orders(self.domain, self.orders_of, self.faces)
         seen = bool(self.observations)
         check_counts(self.domain, self._needed, self.faces, self.periodic, seen=seen)
+        if len(self.functions) == 1:
+            check_ends(self.domain, self.operator, self.faces)
         check_corners(self.faces, self.domain)
 
     def __repr__(self) -> str:

@@ -110,7 +110,7 @@ def read_exact(
         argument = "exact" if len(names) == 1 else f"exact[{name!r}]"
         value = exact[name]
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        formulas[name] = read_expression(argument, str(value) if is_number else value)
+        formulas[name] = read_expression(argument, str(value) if is_number else cast(Any, value))
         check_names(argument, formulas[name], axes, "give a formula of the axes")
     return formulas
 

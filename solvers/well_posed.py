@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from kernelgp.errors import ArgumentError
 from solvers.domain import Box
 from solvers.faces import Face
+from solvers.operator import DifferentialOperator
 
-__all__ = ["check_counts", "check_orders"]
+__all__ = ["check_counts", "check_ends", "check_orders"]
 
 
 def check_counts(
@@ -72,3 +73,27 @@ def check_orders(box: Box, orders: Mapping[str, tuple[int, ...]], faces: Sequenc
         if order and len(face.weights) > order:
             given = f"{face.kind} on {face.name}, where the equation is of order {order} in {axis}"
             raise ArgumentError("conditions", given, "give the values there, by Dirichlet")
+
+
+def check_ends(box: Box, operator: DifferentialOperator, faces: Sequence[Face]) -> None:
+    """Raise where an elliptic equation has value and slope at one end, and nothing at the other.
+
+    From there every wave along the other axes grows exponentially, rounding among them.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    squares = {
+        term.orders.index(2): term.coefficient
+        for term in operator.terms
+        if sum(term.orders) == 2 and 2 in term.orders
+    }
+    for axis, coefficient in squares.items():
+        ends = [face.end for face in faces if face.axis == axis]
+        others = [other for k, other in squares.items() if k != axis]
+        # A wave equation has the other sign, and a coefficient that varies is NaN.
+        if len(ends) == 2 and ends[0] == ends[1] and any(coefficient * c > 0 for c in others):
+            name = box.axes[axis]
+            given = f"two on {name}{'-+'[ends[0]]}, where the equation is elliptic"
+            raise ArgumentError("conditions", given, f"give one on each of {name}- and {name}+")

@@ -146,6 +146,12 @@ def test_as_many_conditions_as_the_equation_needs_pass(equation, box, conditions
         ("u_xx = f", LINE, [Dirichlet(0), Neumann(0)], r"4 along x, .* of order 2; give 2"),
         ("u_t = u_xx + f", SPACETIME, [Initial(0)], r"none on faces x-, x\+; give one on each"),
         ("u_tt = u_xx + f", SPACETIME, [Dirichlet(0, on=[*ENDS, "t-"])], r"none on face t\+"),
+        (
+            POISSON,
+            SQUARE,
+            [Dirichlet(0, on=["x-", "y-", "y+"]), Neumann(0, on="x-")],
+            r"two on x-, where the equation is elliptic; give one on each of x- and x\+",
+        ),
         ("u_x = f", LINE, [Neumann(0, on="x-")], r"slopes on x-, .* of order 1 in x; give the v"),
         ("u_x = f", LINE, [Robin(1, 1, 0, on="x-")], r"a mixture on x-, where .* order 1 in x"),
     ],
@@ -297,3 +303,13 @@ def test_the_baseline_refuses_slopes():
     problem = Problem(POISSON, SQUARE, [Robin(1, 1, 0)], f=0)
     with pytest.raises(ArgumentError, match=r"conditions on slopes, which ChebyshevSolver does"):
         ChebyshevSolver().solve(problem, (20, 20))
+
+
+def test_an_exact_solution_has_to_be_as_periodic_as_it_is_said_to_be():
+    conditions = [Periodic("x"), Dirichlet(on=["y-", "y+"])]
+    made = Problem.from_exact(POISSON, SQUARE, "sin(2*pi*x)*y", conditions)
+    assert {face.name for face in made.faces} == {"y-", "y+"}
+    with pytest.raises(ArgumentError, match=r"exact: got a value that differs by .* ends of x; "):
+        Problem.from_exact(POISSON, SQUARE, "sin(2*x)*y", conditions)
+    with pytest.raises(ArgumentError, match=r"exact: got a derivative 1 that differs by"):
+        Problem.from_exact(POISSON, SQUARE, "x*(1 - x)*y", conditions)
