@@ -92,6 +92,10 @@ def _derive_source(
         raise ArgumentError("equation", f"{', '.join(free)} to derive", remedy)
     terms = equation.defect(exact, values)
     defect = cast(sympy.Expr, sympy.Add(*terms))
+    if defect.has(sympy.DiracDelta, sympy.Derivative, sympy.Subs, sympy.nan, sympy.zoo):
+        functions = ", ".join(repr(format_expression(exact[f])) for f in equation.functions)
+        given = f"{functions}, which is not smooth enough for {equation.text!r}"
+        raise ArgumentError("exact", given, "give formulas that sympy can differentiate so often")
     if not free:
         _check_satisfied(equation, exact, terms, domain)
         return {}

@@ -277,6 +277,8 @@ def test_corners_equal_up_to_rounding_pass():
         ("u_xx = f**2", "sin(x)", r"where f is no term on its own; write the source as a term"),
         ("u_xx = x*f", "sin(x)", r"where f is no term on its own"),
         ("u_xx = f", "sin(k*x)", r"exact: got the unknown name 'k'; known here are 'x'"),
+        ("u_xx = f", "abs(x - 1/2)", r"exact: got .*, which is not smooth enough for 'u_xx = f'"),
+        ("u_xx = f", "sign(x)", r"exact: got 'sign\(x\)', which is not smooth enough"),
         ("u_xx = f", "sin(", r"exact: got 'sin\('; give a formula"),
     ],
 )
