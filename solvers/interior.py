@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 # A step of refinement follows every solve, so that this is not the last digit.
 _RTOL = 1e-12
 _RESTART = 300
+# Each step takes a shift out to as many digits as it is smaller than the least eigenvalue.
+_UNSHIFTED = 2
 
 
 class InteriorSystem:
@@ -40,6 +42,9 @@ class InteriorSystem:
         ``(A, B)`` of every axis.
     products
         Further terms, one matrix for each axis.
+    shift
+        Where the sum is singular, as that of pure slopes is, a small multiple of ``Π B_k`` that
+        makes it regular. What it adds is taken out again, but for the null direction.
     dense
         Up to this many unknowns a system with such terms is factored densely, which takes
         less than a second; an iteration is needed anew for every right-hand side.
@@ -50,17 +55,21 @@ class InteriorSystem:
         pencils: Sequence[tuple[Array, Array]],
         products: Sequence[Sequence[Array]] = (),
         *,
+        shift: float = 0.0,
         dense: int = 2500,
     ) -> None:
         self.pencils, self.products = list(pencils), [list(p) for p in products]
         self._is_dense = bool(products) and self._size <= dense
+        self._shift = shift
+        (first, other), *rest = self.pencils
+        pencils = [(first + shift * other, other), *rest]
         terms = [(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())) for a, b in pencils]
         self.separable = KroneckerSumOperator(*terms)
 
     def solve(self, rhs: Array) -> Array:
         """Shape (s1, ..., sd) or (s1, ..., sd, k), as `rhs`."""
         if not self.products:
-            return _direct(self.separable, rhs)
+            return self._unshifted(self.separable, self._terms, rhs)
         if self._is_dense:
             return scipy.linalg.lu_solve(self._dense, rhs.reshape(self._size, -1)).reshape(
                 rhs.shape
@@ -68,12 +77,12 @@ class InteriorSystem:
         return _Preconditioned(self._terms, lambda r: _direct(self.separable, r)).solve(rhs)
 
     def solve_transposed(self, rhs: Array) -> Array:
+        terms = [[m.T for m in term] for term in self._terms]
         if not self.products:
-            return _direct(self._transposed, rhs)
+            return self._unshifted(self._transposed, terms, rhs)
         if self._is_dense:
             flat = rhs.reshape(self._size, -1)
             return scipy.linalg.lu_solve(self._dense, flat, trans=1).reshape(rhs.shape)
-        terms = [[m.T for m in term] for term in self._terms]
         return _Preconditioned(terms, lambda r: _direct(self._transposed, r)).solve(rhs)
 
     def logabsdet(self) -> float:
@@ -81,6 +90,14 @@ class InteriorSystem:
         if self._is_dense:
             return float(np.log(np.abs(np.diag(self._dense[0]))).sum())
         return float(self.separable.logdet())
+
+    def _unshifted(
+        self, shifted: KroneckerSumOperator, terms: Sequence[Sequence[Array]], rhs: Array
+    ) -> Array:
+        solution = _direct(shifted, rhs)
+        for _ in range(_UNSHIFTED if self._shift else 0):
+            solution = solution + _direct(shifted, rhs - _sum(terms, solution))
+        return solution
 
     @property
     def _transposed(self) -> KroneckerSumOperator:
