@@ -22,18 +22,15 @@ __all__ = ["COLORS", "band", "field", "grid_of_axes", "save"]
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito's colors, told apart by every kind of eye."""
 
+# What axes read when they are made; sizes of titles and legends are read when those are drawn.
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
-    "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "0.9",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "lines.linewidth": 1.2,
-    "legend.frameon": False,
-    "image.origin": "lower",
 }
 
 
@@ -52,7 +49,6 @@ def grid_of_axes(
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False)
-    # Axes read most of their style when they are made; color cycles they read when drawn on.
     for one in axes.flat:
         one.set_prop_cycle(color=COLORS)
     return figure, axes

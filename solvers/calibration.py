@@ -40,6 +40,7 @@ _NOISE_DRAWS = 16
 # Where the equation holds to this, what is left is rounding, of which the nugget knows.
 _ROUNDING = 1e-11
 _HELD_OUT = 64
+_MOST_LEARNED = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ def calibrate(
     data: Data,
     coefficients: Array,
     resolution: Resolution,
+    *,
+    seed: int = 0,
 ) -> Calibration:
     """Amplitude and evidence; weights of `equation`'s bases are set where learned."""
     if not coefficients.any():
@@ -80,7 +83,7 @@ def calibrate(
         amplitude, evidence = _tensor_evidence(equation, data, coefficients)
     if resolution.worst <= _ROUNDING or not problem.source_is_function:
         return Calibration(amplitude, 0.0, evidence)
-    surprise = _held_out_surprise(problem, equation, coefficients, amplitude)
+    surprise = _held_out_surprise(problem, equation, coefficients, amplitude, seed)
     return Calibration(max(1.0, surprise) * amplitude, resolution.misfit, evidence)
 
 
@@ -92,7 +95,11 @@ def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[floa
     rows = np.vstack([axis.rows @ (axis.left @ features), axis.boundary @ features])
     data = np.concatenate([samples.source, *(np.atleast_1d(v) for v in values)])
     observed = Observed(rows, data, component, nugget=NUGGET)
-    weights = observed.normalized(learn_weights(observed).tempered)
+    # An evaluation takes the cube of the features; a band of some hundred lines has no weights
+    # worth a minute.
+    learned = features.shape[1] <= _MOST_LEARNED
+    weights = learn_weights(observed).tempered if learned else np.ones(observed.n_components)
+    weights = observed.normalized(weights)
     found = observed.evidence(weights)
     axis.basis = axis.basis.reweighted(list(weights[group]))
     return math.sqrt(found.amplitude), found.log_marginal_likelihood
@@ -130,9 +137,11 @@ def _held_out_surprise(
     equation: StructuredEquation,
     coefficients: Array,
     amplitude: float,
+    seed: int,
 ) -> float:
     """Root mean square of the residual at random points, over the deviation claimed for it."""
-    rng = np.random.default_rng(1)
+    # Other points than those that the prior was chosen by.
+    rng = np.random.default_rng([seed, 1])
     points = [rng.uniform(lo, hi, _HELD_OUT) for lo, hi in problem.domain.bounds]
     rows = [_term_rows(equation, points, t.orders, t.coefficient) for t in problem.operator.terms]
     left = np.sum([evaluate_at(product, coefficients) for product in rows], axis=0)

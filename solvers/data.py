@@ -5,6 +5,7 @@ product of one-dimensional axes with `on_grid`. Values are checked as they arriv
 finite, not real or of a wrong shape is an error that names the data.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 import sympy
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -102,7 +104,7 @@ class CallableField(Field):
 
     def __call__(self, *coordinates: Array) -> Array:
         shape = np.broadcast_shapes(*(c.shape for c in coordinates))
-        values = _real_array(self.name, self.function(*coordinates))
+        values = _real_array(self.name, _call(self.name, self.function, coordinates))
         # A size of 1 stands for an axis it does not depend on; fewer dimensions would be guessed.
         fits = values.ndim in (0, len(shape))
         if not fits or any(n not in (1, m) for n, m in zip(values.shape, shape, strict=False)):
@@ -234,8 +236,21 @@ def as_number(name: str, value: Any) -> sympy.Expr | None:
     return sympy.Integer(int(number)) if whole else sympy.Float(number)
 
 
+def _call(name: str, function: Callable[..., Any], coordinates: Sequence[Array]) -> Any:
+    try:
+        inspect.signature(function).bind(*coordinates)
+    except TypeError as error:
+        given = f"a callable that does not take {len(coordinates)} arrays ({error})"
+        raise ArgumentTypeError(name, given, "give one of one array for each axis") from error
+    except ValueError:
+        pass  # some compiled functions, numpy's among them, have no signature to look at
+    return function(*coordinates)
+
+
 def _real_array(name: str, value: Any) -> Array:
     if isinstance(value, Tensor):
+        if value.dtype == torch.bfloat16:
+            raise ArgumentError(name, "bfloat16 values", "convert them to float32 or float64")
         value = value.detach().cpu().numpy()
     try:
         array = np.asarray(value)
@@ -245,6 +260,8 @@ def _real_array(name: str, value: Any) -> Array:
         raise ArgumentTypeError(name, f"{array.dtype} values", "give real numbers")
     if array.dtype.kind not in "fiub":
         raise ArgumentTypeError(name, f"{type(value).__name__} values", f"give {_FORMS}")
+    if array.dtype == np.float16:
+        raise ArgumentError(name, "float16 values", "convert them to float32 or float64")
     # A copy: what the caller does to the array later is not to change the problem.
     return np.array(array, dtype=np.float64)
 

@@ -146,11 +146,20 @@ def compile_expression(
 ) -> Callable[..., NDArray[np.float64]]:
     """A numpy function of one array for each name, returning their broadcast shape.
 
+    Raises
+    ------
+    ArgumentError
+        If it is no function of points, as the second derivative of ``Abs(x)`` is not.
+
     Examples
     --------
     >>> compile_expression(parse_expression("f", "2*x + 1"), ["x"])(np.array([0.0, 3.0]))
     array([1., 7.])
     """
+    if expression.has(sympy.DiracDelta, sympy.Derivative, sympy.Subs):
+        given = f"{format_expression(expression)!r}, which has no values at points"
+        remedy = "give a smooth exact solution, or the source as a formula of its own"
+        raise ArgumentError("formula", given, remedy)
     symbols = [real_symbol(name) for name in names]
     options = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
     function = sympy.lambdify(

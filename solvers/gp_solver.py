@@ -8,6 +8,7 @@ PDEs with Gaussian Processes*, ICLR 2024, for the prior; the solve is direct.
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -15,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kernelgp.errors import ArgumentError, ArgumentTypeError
-from kernelgp.random import RandomState
+from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
+from kernelgp.random import RandomState, as_generator
 from solvers.calibration import calibrate
 from solvers.deviation import NUGGET
 from solvers.line_posterior import LinePosterior
@@ -30,6 +31,7 @@ from solvers.report import SolutionReport
 from solvers.samples import Samples, sample_problem
 from solvers.search import find_frequencies, search_prior
 from solvers.solution import Solution
+from solvers.threads import one_thread
 
 __all__ = ["GPSolver"]
 
@@ -39,6 +41,12 @@ Method = Literal["direct", "map"]
 _FEWEST_POINTS = 4
 # Derivatives that the envelope has, in both arguments together.
 _SMOOTHNESS = {"gaussian": 8, "student": 4, "matern52": 4}
+# What the map method and rough kernels solve beyond the plain; the former says more itself.
+_ROUGH = frozenset({Need.SLOPES})
+_FREE_CONSTANT = (
+    "solve: equation and conditions hold for any constant added to the solution; it was given the "
+    "mean zero. Give a value on a face, or an observation, to fix it otherwise."
+)
 _MAP_SHAPE = PriorShape(2.0, 2.0)
 
 
@@ -55,7 +63,8 @@ class GPSolver:
     frequencies : mapping of axis to sequence of floats, optional
         In cycles per unit of that axis; overrides what is found for it.
     dtype : torch.dtype
-        Of tensors given back for tensors; the computation is in float64.
+        The precision needed, float32 or float64; both are computed and given back in float64,
+        which the graded bases need.
     device : optional
         The direct method computes on the CPU; for ``"map"``, where the search runs.
     random_state : int, numpy or torch generator, or None
@@ -75,7 +84,9 @@ class GPSolver:
     """
 
     #: What it solves beyond linear second-order equations with values on the faces.
-    supported: ClassVar[frozenset[Need]] = frozenset({Need.SLOPES})
+    supported: ClassVar[frozenset[Need]] = frozenset(
+        {Need.SLOPES, Need.HIGH_ORDER, Need.FREE_CONSTANT}
+    )
 
     def __init__(
         self,
@@ -134,20 +145,30 @@ class GPSolver:
             raise ArgumentTypeError("problem", type(problem).__name__, "give a solvers.Problem")
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
-        problem.require(self.supported, "GPSolver")
-        problem.check_conditions()
-        samples = sample_problem(problem, sizes)
-        given = _check_frequencies(self.frequencies, problem, sizes)
-        tones = find_frequencies(problem, samples, given)
-        if self.method == "map":
-            return self._solve_map(problem, samples, tones)
-        if problem.dimension == 1 and self.kernel != "gaussian":
-            posterior = self._solve_rough_line(problem, samples, tones, started)
+        if self._is_smooth:
+            problem.require(self.supported, "GPSolver")
         else:
-            posterior = self._solve_structured(problem, samples, tones, started)
+            problem.require(_ROUGH, repr(self))
+        problem.check_conditions()
+        if problem.constant_is_free:
+            warnings.warn(_FREE_CONSTANT, NumericalWarning, stacklevel=2)
+        with one_thread():
+            samples = sample_problem(problem, sizes)
+            given = _check_frequencies(self.frequencies, problem, sizes)
+            tones = find_frequencies(problem, samples, given)
+            if self.method == "map":
+                return self._solve_map(problem, samples, tones)
+            if problem.dimension == 1 and self.kernel != "gaussian":
+                posterior = self._solve_rough_line(problem, samples, tones, started)
+            else:
+                posterior = self._solve_structured(problem, samples, tones, started)
         if self.verbose:
             print(posterior.report)  # noqa: T201 - asked for
-        return Solution(problem, posterior, sizes)
+        return Solution(problem, posterior, sizes, dtype=self.dtype)
+
+    @property
+    def _is_smooth(self) -> bool:
+        return self.method == "direct" and self.kernel == "gaussian"
 
     def _solve_structured(
         self,
@@ -156,9 +177,17 @@ class GPSolver:
         tones: tuple[list[float], ...],
         started: float,
     ) -> GPPosterior:
-        best = search_prior(problem, samples, tones, smooth=self.kernel == "gaussian")
+        seed = self._seed()
+        smooth = self.kernel == "gaussian"
+        best = search_prior(problem, samples, tones, smooth=smooth, seed=seed)
         calibration = calibrate(
-            problem, samples, best.equation, best.data, best.coefficients, best.resolution
+            problem,
+            samples,
+            best.equation,
+            best.data,
+            best.coefficients,
+            best.resolution,
+            seed=seed,
         )
         report = SolutionReport(
             method=self.method,
@@ -184,7 +213,7 @@ class GPSolver:
         tones: tuple[list[float], ...],
         started: float,
     ) -> LinePosterior:
-        best = search_line(problem, samples, tones[0])
+        best = search_line(problem, samples, tones[0], seed=self._seed())
         posterior = best.posterior
         return posterior.with_report(
             SolutionReport(
@@ -219,7 +248,10 @@ class GPSolver:
             device=self.device,
             visible=None if self.verbose else False,
         )
-        return Solution(problem, posterior, samples.shape)
+        return Solution(problem, posterior, samples.shape, dtype=self.dtype)
+
+    def _seed(self) -> int:
+        return int(torch.randint(2**31, (1,), generator=as_generator(self.random_state)))
 
     def __repr__(self) -> str:
         return f"GPSolver({self.kernel!r}, method={self.method!r})"

@@ -1,6 +1,7 @@
 """The square system inside the faces: direct where it separates, preconditioned where not.
 
-Without mixed derivatives it is one `KroneckerSumOperator`, solved by QZ. A mixed derivative
+Without mixed derivatives it is one `KroneckerSumOperator`, solved by QZ, and on one axis a
+matrix. A mixed derivative
 that does not fit into two products (``u_xx + u_xy + u_yy``) is added as further products;
 small systems are then factored densely, larger ones iterated on with the separable part as
 preconditioner.
@@ -10,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import scipy.linalg
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernelgp import linalg
+from kernelgp.errors import ArgumentError
 from kernelgp.operators import KroneckerSumOperator
 from solvers.tensors import along_all
 
@@ -47,7 +49,8 @@ class InteriorSystem:
         makes it regular. What it adds is taken out again, but for the null direction.
     dense
         Up to this many unknowns a system with such terms is factored densely, which takes
-        less than a second; an iteration is needed anew for every right-hand side.
+        less than a second; up to twice as many where there are several right-hand sides, each
+        of which would need an iteration of its own.
     """
 
     def __init__(
@@ -59,45 +62,57 @@ class InteriorSystem:
         dense: int = 2500,
     ) -> None:
         self.pencils, self.products = list(pencils), [list(p) for p in products]
-        self._is_dense = bool(products) and self._size <= dense
-        self._shift = shift
+        self._most_dense, self._shift = dense, shift
         (first, other), *rest = self.pencils
-        pencils = [(first + shift * other, other), *rest]
+        pencils = self._shifted = [(first + shift * other, other), *rest]
         terms = [(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())) for a, b in pencils]
         self.separable = KroneckerSumOperator(*terms)
 
     def solve(self, rhs: Array) -> Array:
         """Shape (s1, ..., sd) or (s1, ..., sd, k), as `rhs`."""
-        if not self.products:
-            return self._unshifted(self.separable, self._terms, rhs)
-        if self._is_dense:
-            return scipy.linalg.lu_solve(self._dense, rhs.reshape(self._size, -1)).reshape(
-                rhs.shape
-            )
-        return _Preconditioned(self._terms, lambda r: _direct(self.separable, r)).solve(rhs)
+        return self._unshifted(self._solve, _products(self.pencils) + self.products, rhs)
 
     def solve_transposed(self, rhs: Array) -> Array:
-        terms = [[m.T for m in term] for term in self._terms]
-        if not self.products:
-            return self._unshifted(self._transposed, terms, rhs)
-        if self._is_dense:
-            flat = rhs.reshape(self._size, -1)
-            return scipy.linalg.lu_solve(self._dense, flat, trans=1).reshape(rhs.shape)
-        return _Preconditioned(terms, lambda r: _direct(self._transposed, r)).solve(rhs)
+        terms = [[m.T for m in term] for term in _products(self.pencils) + self.products]
+        return self._unshifted(self._solve_transposed, terms, rhs)
 
     def logabsdet(self) -> float:
         """Log of the absolute determinant, without what products add to a large system."""
-        if self._is_dense:
+        if len(self.pencils) == 1 or (self.products and self._size <= self._most_dense):
             return float(np.log(np.abs(np.diag(self._dense[0]))).sum())
         return float(self.separable.logdet())
 
     def _unshifted(
-        self, shifted: KroneckerSumOperator, terms: Sequence[Sequence[Array]], rhs: Array
+        self, solve: Callable[[Array], Array], terms: Sequence[Sequence[Array]], rhs: Array
     ) -> Array:
-        solution = _direct(shifted, rhs)
+        solution = solve(rhs)
         for _ in range(_UNSHIFTED if self._shift else 0):
-            solution = solution + _direct(shifted, rhs - _sum(terms, solution))
+            solution = solution + solve(rhs - _sum(terms, solution))
         return solution
+
+    def _solve(self, rhs: Array) -> Array:
+        if self._factors_densely(rhs):
+            return scipy.linalg.lu_solve(self._dense, rhs.reshape(self._size, -1)).reshape(
+                rhs.shape
+            )
+        if not self.products:
+            return _direct(self.separable, rhs)
+        return _Preconditioned(self._terms, lambda r: _direct(self.separable, r)).solve(rhs)
+
+    def _solve_transposed(self, rhs: Array) -> Array:
+        if self._factors_densely(rhs):
+            flat = rhs.reshape(self._size, -1)
+            return scipy.linalg.lu_solve(self._dense, flat, trans=1).reshape(rhs.shape)
+        if not self.products:
+            return _direct(self._transposed, rhs)
+        terms = [[m.T for m in term] for term in self._terms]
+        return _Preconditioned(terms, lambda r: _direct(self._transposed, r)).solve(rhs)
+
+    def _factors_densely(self, rhs: Array) -> bool:
+        if len(self.pencils) == 1 or not self.products:
+            return len(self.pencils) == 1
+        several = rhs.size > 4 * self._size
+        return self._size <= (2 if several else 1) * self._most_dense
 
     @property
     def _transposed(self) -> KroneckerSumOperator:
@@ -105,12 +120,8 @@ class InteriorSystem:
 
     @cached_property
     def _terms(self) -> list[list[Array]]:
-        """The whole operator as a list of products."""
-        separable = [
-            [a if j == i else b for j, (a, b) in enumerate(self.pencils)]
-            for i in range(len(self.pencils))
-        ]
-        return separable + self.products
+        """The whole operator, shifted, as a list of products."""
+        return _products(self._shifted) + self.products
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -122,7 +133,14 @@ class InteriorSystem:
 
     @cached_property
     def _dense(self) -> tuple[Array, NDArray[np.int32]]:
-        return scipy.linalg.lu_factor(reduce(np.add, (reduce(np.kron, t) for t in self._terms)))
+        matrix = reduce(np.add, (reduce(np.kron, term) for term in self._terms))
+        lapack: Any = scipy.linalg.get_lapack_funcs(("getrf", "gecon"), (matrix,))
+        triangles, pivots, failed = lapack[0](matrix)
+        condition = 0.0 if failed else lapack[1](triangles, np.abs(matrix).sum(axis=0).max())[0]
+        if condition < 4 * np.finfo(float).eps:
+            given = f"a singular matrix, of reciprocal condition {condition:.0e}"
+            raise ArgumentError("terms", given, "fix the free constant or leave the resonance")
+        return triangles, pivots
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +181,10 @@ class _Preconditioned:
     def _apply(self, x: Array) -> Array:
         sizes = [len(m) for m in self.terms[0]]
         return self.precondition(_sum(self.terms, x.reshape(*sizes, -1))).reshape(x.shape)
+
+
+def _products(pencils: Sequence[tuple[Array, Array]]) -> list[list[Array]]:
+    return [[a if j == i else b for j, (a, b) in enumerate(pencils)] for i in range(len(pencils))]
 
 
 def _sum(terms: Sequence[Sequence[Array]], tensor: Array) -> Array:

@@ -27,6 +27,7 @@ from kernelgp.kernels import SpectralMixture
 from solvers.axis_basis import Component
 from solvers.report import SolutionReport
 from solvers.separation import AxisOperator
+from solvers.threads import one_thread
 
 __all__ = ["Functional", "LinePosterior"]
 
@@ -129,6 +130,7 @@ class LinePosterior:
     def mean_on_grid(self, axes: Sequence[Array], orders: Orders | None = None) -> Array:
         return self.mean(np.asarray(axes[0])[:, None], orders)
 
+    @one_thread()
     def std(self, points: Array, orders: Orders | None = None) -> Array:
         """Standard deviation of the mean or of its derivative, shape (m,)."""
         order = (orders or (0,))[0]
@@ -141,6 +143,7 @@ class LinePosterior:
         floor = math.sqrt(np.finfo(float).eps * prior)
         return self.amplitude * np.maximum(np.concatenate([np.zeros(0), *batches]), floor)
 
+    @one_thread()
     def sample(self, points: Array, n_samples: int, generator: torch.Generator) -> Array:
         """Joint draws, shape (n_samples, m); O(m³)."""
         x = points[:, 0]

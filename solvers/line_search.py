@@ -26,7 +26,9 @@ class LineAttempt:
     number: int
 
 
-def search_line(problem: Problem, samples: Samples, tones: Sequence[float]) -> LineAttempt:
+def search_line(
+    problem: Problem, samples: Samples, tones: Sequence[float], *, seed: int = 0
+) -> LineAttempt:
     """Condition every prior without a band on the data, and keep the likeliest.
 
     For rough priors the evidence chooses well; for Gaussian ones it prefers envelopes so
@@ -56,7 +58,7 @@ def search_line(problem: Problem, samples: Samples, tones: Sequence[float]) -> L
     ]
     number = int(np.argmax([p.log_marginal_likelihood for p in posteriors]))
     best = posteriors[number]
-    resolution = measure(problem, samples, best.mean_on_grid, np.random.default_rng(0))
+    resolution = measure(problem, samples, best.mean_on_grid, np.random.default_rng(seed))
     if best.jitter:
         warnings.warn(
             f"solve: the data's covariance was singular; a jitter of {best.jitter:.0e} of its "

@@ -22,7 +22,7 @@ from solvers.conditions import Condition, Dirichlet, Initial, Neumann
 from solvers.domain import Box
 from solvers.problem import Problem
 
-__all__ = ["Entry", "Gallery", "gallery"]
+__all__ = ["Entry", "Gallery", "UnknownProblemError", "gallery"]
 
 _PAPER = "Fang et al., ICLR 2024"
 _PINNACLE = "after the multi-scale heat equation of PINNacle, Hao et al., 2023"
@@ -70,12 +70,16 @@ class Entry:
         return Problem.from_exact(self.equation, self.domain, self.exact, self.conditions)
 
 
+class UnknownProblemError(ArgumentError, KeyError):
+    """A name that the gallery does not have; a `KeyError` too, as a mapping's `get` expects."""
+
+
 class Gallery(Mapping[str, Entry]):
     """Problems by name, those of the paper first.
 
     Raises
     ------
-    ArgumentError
+    UnknownProblemError
         For a name that it does not have; it lists those it has.
 
     Examples
@@ -92,13 +96,10 @@ f='-10000*sin(100*x)')
         self._entries = MappingProxyType({entry.name: entry for entry in entries})
 
     def __getitem__(self, name: str) -> Entry:
-        # Not a KeyError: `get` and `in` are the ways to ask whether there is one.
         if name not in self._entries:
-            raise ArgumentError("name", repr(name), f"give one of {', '.join(self._entries)}")
+            remedy = f"give one of {', '.join(self._entries)}"
+            raise UnknownProblemError("name", repr(name), remedy)
         return self._entries[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

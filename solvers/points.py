@@ -16,13 +16,17 @@ __all__ = ["read_points"]
 Array = NDArray[np.float64]
 
 
-def read_points(points: Any, box: Box) -> tuple[Array, Callable[[Array], Any]]:
+def read_points(
+    points: Any, box: Box, dtype: torch.dtype = torch.float64
+) -> tuple[Array, Callable[[Array], Any]]:
     """Points in the box as float64 of shape (m, d), and what gives results back in their kind.
 
     Parameters
     ----------
     points : array or tensor of real numbers, shape (m, d); also (m,) where d is 1
     box
+    dtype
+        Of the tensors given back for tensors.
 
     Raises
     ------
@@ -33,12 +37,12 @@ def read_points(points: Any, box: Box) -> tuple[Array, Callable[[Array], Any]]:
     """
     if isinstance(points, Tensor):
         device = points.device
-        values = points.detach().cpu()
-        # numpy has no bfloat16; every other kind of number goes over as it is.
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        if points.dtype == torch.bfloat16:
+            raise ArgumentError("points", "bfloat16 values", "convert them to float32 or float64")
+        values = points.detach().cpu().numpy()
 
         def give_back(result: Array) -> Any:
-            return torch.as_tensor(result, device=device)
+            return torch.as_tensor(result, dtype=dtype, device=device)
     else:
         values = _as_array(points)
 
@@ -60,6 +64,8 @@ def _checked(values: NDArray[Any], box: Box) -> Array:
     d = box.dimension
     if values.dtype.kind not in "fiu":
         raise ArgumentTypeError("points", f"{values.dtype} values", "give real numbers")
+    if values.dtype == np.float16:
+        raise ArgumentError("points", "float16 values", "convert them to float32 or float64")
     shape = values.shape
     if values.ndim == 1 and d == 1:
         values = values[:, None]

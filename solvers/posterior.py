@@ -17,6 +17,7 @@ from solvers.section_basis import SectionBasis
 from solvers.separation import Separation
 from solvers.structured import StructuredEquation
 from solvers.tensors import along_all, evaluate_at
+from solvers.threads import one_thread
 
 __all__ = ["GPPosterior"]
 
@@ -69,6 +70,7 @@ class GPPosterior:
         """The same on the product of the axes, shape (m1, ..., md)."""
         return along_all(self._rows(axes, orders), self.coefficients)
 
+    @one_thread()
     def std(self, points: Array, orders: Orders | None = None) -> Array:
         """Standard deviation of the mean or of its derivative, shape (m,); O(r³) a point."""
         batches = []
@@ -85,6 +87,7 @@ class GPPosterior:
         )
         return np.hypot(deviation, self.floor * steepest)
 
+    @one_thread()
     def sample(self, points: Array, n_samples: int, generator: torch.Generator) -> Array:
         """Joint draws, shape (n_samples, m); one solve each, whatever the number of points."""
         errors = self.amplitude * self._deviation.sample_errors(n_samples, generator)
@@ -95,6 +98,7 @@ class GPPosterior:
         ]
         return np.concatenate([np.zeros((n_samples, 0)), *batches], axis=1)
 
+    @one_thread()
     def sample_on_grid(
         self, axes: Sequence[Array], n_samples: int, generator: torch.Generator
     ) -> Array:

@@ -31,22 +31,40 @@ _LINES = 8
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What the equation and the conditions leave, relative to the size of their terms.
+    """What the equation and the conditions leave.
 
     Attributes
     ----------
-    residual, boundary_error : float
-    misfit : float
-        The largest on any face, in the unit of the solution.
+    left_over, scale : float
+        Root mean square of the equation's residual, and of its largest term.
+    misfit, size : float
+        The largest misfit on any face, and the largest value of the solution.
     """
 
-    residual: float
-    boundary_error: float
+    left_over: float
+    scale: float
     misfit: float
+    size: float
+
+    @property
+    def residual(self) -> float:
+        """Relative to the largest term."""
+        return _ratio(self.left_over, self.scale)
+
+    @property
+    def boundary_error(self) -> float:
+        """Relative to the largest value."""
+        return _ratio(self.misfit, self.size)
 
     @property
     def worst(self) -> float:
         return max(self.residual, self.boundary_error)
+
+    def is_better_than(self, other: "Resolution") -> bool:
+        """Whether less is left, both measured alike: a solution that explodes is large itself."""
+        scale, size = min(self.scale, other.scale), min(self.size, other.size)
+        mine, its = (max(_ratio(r.left_over, scale), _ratio(r.misfit, size)) for r in (self, other))
+        return mine < its
 
 
 def measure(problem: Problem, samples: Samples, mean: Mean, rng: np.random.Generator) -> Resolution:
@@ -55,7 +73,7 @@ def measure(problem: Problem, samples: Samples, mean: Mean, rng: np.random.Gener
     residual, scale = _residual(problem, mean, axes)
     size = float(np.abs(mean(axes, (0,) * problem.dimension)).max())
     worst = max(_face_error(problem, samples, mean, face, rng) for face in problem.faces)
-    return Resolution(_ratio(_rms(residual), scale), _ratio(worst, size), worst)
+    return Resolution(_rms(residual), scale, worst, size)
 
 
 def signals_along(samples: Samples, axis: int) -> list[Array]:

@@ -17,7 +17,7 @@ from solvers.resolution import Resolution, measure, signals_along, source_lines
 from solvers.samples import Samples
 from solvers.section_basis import SectionBasis
 from solvers.separation import separate
-from solvers.spectrum import characteristic_frequencies, merge_frequencies, peaks
+from solvers.spectrum import bandwidth, characteristic_frequencies, merge_frequencies, peaks
 from solvers.structured import Data, StructuredEquation
 from solvers.tensors import along_all
 
@@ -40,14 +40,15 @@ _MOST_FILL = 0.8
 _NARROWEST = 0.01
 # For one, two and three axes. A tone more makes every axis longer by some 20 functions.
 _MOST_TONES = {1: 8, 2: 4, 3: 4}
-_MOST_LINES = {1: 200, 2: 100, 3: 40}
+_MOST_LINES = {1: 400, 2: 100, 3: 40}
 _MOST_SECTIONS = {1: 300, 2: 120, 3: 40}
 _PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
-# What is looked for beyond the grid's reach, relative to the strongest power.
-_ALIAS_FLOOR = 1e-8
-# Points to a wavelength that suffice, and functions that a slow component adds.
-_POINTS_PER_WAVE = 2.2
-_SLOW_FUNCTIONS = 30
+# What is looked for beyond the grid's reach, relative to the strongest power: on whole lines,
+# and on quarters of them, where a window does not hide what happens near an end.
+_ALIAS_FLOOR, _QUARTER_FLOOR = 1e-12, 1e-4
+# Points that suffice: to a wavelength of a tone, to one of a chirp, and for what is slow.
+_POINTS_PER_WAVE, _POINTS_PER_BROAD_WAVE, _SLOW_POINTS = 2.2, 4.0, 60
+_CHIRP_WAVES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +105,7 @@ def search_prior(
     frequencies: tuple[list[float], ...],
     *,
     smooth: bool = True,
+    seed: int = 0,
 ) -> Attempt:
     """Climb the ladder until the equation holds between the grid's points.
 
@@ -113,6 +115,8 @@ def search_prior(
         For each axis.
     smooth
         Whether the envelopes are Gaussian; else they are Matérn-5/2.
+    seed
+        For the points at which attempts are judged.
 
     Raises
     ------
@@ -130,11 +134,13 @@ def search_prior(
         if best is not None and shape.band and best.resolution.worst <= _TONES_FAILED:
             break
         try:
-            attempt = _attempt(problem, samples, frequencies, shape, number, smooth=smooth)
+            attempt = _attempt(
+                problem, samples, frequencies, shape, number, smooth=smooth, seed=seed
+            )
         except ArgumentError as error:
             singular = error
             continue
-        if best is None or attempt.resolution.worst < best.resolution.worst:
+        if best is None or attempt.resolution.is_better_than(best.resolution):
             best = attempt
         if best.resolution.worst <= (_RESOLVED if smooth else _RESOLVED_ROUGH):
             break
@@ -174,22 +180,32 @@ def complain_if_unresolved(
     for i, (axis, length) in enumerate(zip(problem.axes, problem.domain.lengths, strict=True)):
         lines = source_lines(problem, samples, i, rng) or signals_along(samples, i)
         strongest = peaks(lines, length, floor=_ALIAS_FLOOR)
-        if not strongest:
-            continue
-        main, fastest = strongest[0][1], max(frequency for _, frequency in strongest)
-        waves = fastest * length
-        enough = max(_POINTS_PER_WAVE * waves, (2 * waves + _SLOW_FUNCTIONS) / _MOST_FILL)
-        if enough > sizes[i]:
-            sizes[i] = math.ceil(enough) + 1
-            coarse.append(f"{samples.shape[i]} points along {axis} for {fastest:.4g}")
+        quarters = [part for line in lines for part in np.array_split(line, 4, axis=1)]
+        broad = bandwidth(quarters, length / 4, floor=_QUARTER_FLOOR)
+        tone = max((frequency for _, frequency in strongest), default=0.0)
+        tone_waves, broad_waves = tone * length, broad * length
+        needed = _POINTS_PER_WAVE * tone_waves
+        # A chirp is faster than its peak by more than a tone is wide.
+        if broad_waves > tone_waves + _CHIRP_WAVES:
+            needed = max(needed, _POINTS_PER_BROAD_WAVE * broad_waves)
+        if needed > samples.shape[i]:
+            sizes[i] = math.ceil(needed + _SLOW_POINTS)
+            coarse.append(f"{samples.shape[i]} points along {axis} for {max(tone, broad):.4g}")
+        main = strongest[0][1] if strongest else 0.0
         if 2 * main * length > samples.shape[i] - 1 and not resolution.worst <= _LOST:
             given = f"{samples.shape[i]} points along {axis} for {main:.4g} cycles per unit"
-            remedy = f"give at least {max(sizes[i], samples.shape[i] + 1)} points there"
+            enough = max(sizes[i], math.ceil(_POINTS_PER_WAVE * main * length + _SLOW_POINTS))
+            remedy = f"give at least {enough} points there"
             raise ArgumentError("grid", given, remedy)
     if coarse:
         remedy = (
             f"the grid is too coarse for the frequencies found ({'; '.join(coarse)} cycles per "
             f"unit): give grid={tuple(sizes)}"
+        )
+    elif not problem.source_is_function:
+        remedy = (
+            "the source is an array: give it on a finer grid and without noise, which is "
+            "interpolated, not smoothed"
         )
     elif not smooth:
         remedy = "give a finer grid or, if the solution is smooth, kernel='gaussian'"
@@ -197,7 +213,7 @@ def complain_if_unresolved(
         finer = tuple(2 * n for n in samples.shape)
         remedy = (
             "no frequency of the data explains it, so the solution may have a layer, a kink or "
-            f"a corner: give a finer grid, such as {finer}"
+            f"a corner: give a finer grid, such as {finer}, or compare with ChebyshevSolver"
         )
     warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=5)
 
@@ -229,6 +245,7 @@ def _attempt(
     number: int,
     *,
     smooth: bool,
+    seed: int,
 ) -> Attempt:
     separation = separate(
         [(term.orders, term.coefficient) for term in problem.operator.terms], problem.dimension
@@ -255,7 +272,7 @@ def _attempt(
         return along_all(rows, coefficients)
 
     # The same places for every attempt: a comparison is not to depend on their luck.
-    resolution = measure(problem, samples, mean, np.random.default_rng(0))
+    resolution = measure(problem, samples, mean, np.random.default_rng(seed))
     return Attempt(equation, data, coefficients, frequencies, tuple(band), resolution, number)
 
 

@@ -3,7 +3,7 @@
 A `Solution` is a problem, the grid it was solved on, and a posterior that knows the numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -43,10 +43,12 @@ class Solution:
         What computes mean, deviation, samples and derivatives.
     grid : tuple of int
         The numbers of points it was solved on.
+    dtype : torch.dtype
+        Of the tensors given back for tensors; a file does not keep it.
 
     Attributes
     ----------
-    problem, posterior, grid
+    problem, posterior, grid, dtype
     report
         What the solver did: seconds, rank, frequencies and so on.
 
@@ -67,8 +69,16 @@ class Solution:
     True
     """
 
-    def __init__(self, problem: Problem, posterior: Posterior, grid: Sequence[int]) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        posterior: Posterior,
+        grid: Sequence[int],
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         self.problem, self.posterior, self.grid = problem, posterior, tuple(grid)
+        self.dtype = dtype
 
     @property
     def report(self) -> Any:
@@ -76,7 +86,7 @@ class Solution:
 
     def mean(self, points: Any) -> Any:
         """The solution at points."""
-        x, give_back = read_points(points, self.problem.domain)
+        x, give_back = self._read(points)
         return give_back(self.posterior.mean(x, self._orders))
 
     def std(self, points: Any) -> Any:
@@ -87,7 +97,7 @@ class Solution:
         ArgumentError
             If the solver has none.
         """
-        x, give_back = read_points(points, self.problem.domain)
+        x, give_back = self._read(points)
         return give_back(self.posterior.std(x, self._orders))
 
     def sample(self, points: Any, n_samples: int = 1, random_state: RandomState = None) -> Any:
@@ -98,7 +108,7 @@ class Solution:
         ArgumentError
             If the solver has no posterior, or `n_samples` is no positive whole number.
         """
-        x, give_back = read_points(points, self.problem.domain)
+        x, give_back = self._read(points)
         if (
             isinstance(n_samples, bool)
             or not isinstance(n_samples, int | np.integer)
@@ -118,7 +128,7 @@ class Solution:
         """
         problem = self.problem
         orders = parse_derivative("derivative", derivative, problem.function, problem.axes)
-        x, give_back = read_points(points, problem.domain)
+        x, give_back = self._read(points)
         mean = give_back(self.posterior.mean(x, orders))
         return (mean, give_back(self.posterior.std(x, orders))) if return_std else mean
 
@@ -130,7 +140,7 @@ class Solution:
         ArgumentError
             If the source was an array, or a callable that a file could not hold.
         """
-        x, give_back = read_points(points, self.problem.domain)
+        x, give_back = self._read(points)
         source = self.problem.source(*x.T)
         terms = self.problem.operator.terms
         left = sum(term(*x.T) * self.posterior.mean(x, term.orders) for term in terms)
@@ -160,7 +170,7 @@ class Solution:
             exact = problem.exact(x)
             mean = self.posterior.mean_on_grid(axes, self._orders).ravel()
         else:
-            x, _ = read_points(points, problem.domain)
+            x, _ = self._read(points)
             exact, mean = problem.exact(x), self.posterior.mean(x, self._orders)
         size = float(np.linalg.norm(exact)) or 1.0
         return float(np.linalg.norm(mean - exact)) / size
@@ -221,6 +231,9 @@ class Solution:
             If the file is damaged, is not one of ours, or is of another version.
         """
         return cls(*load_parts(path))
+
+    def _read(self, points: Any) -> tuple[Array, Callable[[Array], Any]]:
+        return read_points(points, self.problem.domain, self.dtype)
 
     @property
     def _orders(self) -> tuple[int, ...]:

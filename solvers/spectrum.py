@@ -7,19 +7,21 @@ to know a frequency scale in advance.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal.windows import kaiser
 
-__all__ = ["characteristic_frequencies", "merge_frequencies", "peaks"]
+__all__ = ["bandwidth", "characteristic_frequencies", "merge_frequencies", "peaks"]
 
 Array = NDArray[np.float64]
 
 # Side lobes of a Kaiser window of this shape stand 174 dB down, below rounding in power.
 _SHAPE = 24
 _PADDING = 8
+# Of its main lobe, in cycles in the whole interval, at 1e-4 of the power.
+_HALF_WIDTH = 5.0
 # Cycles in the whole interval. Slower content belongs to the component of frequency zero.
 _SLOWEST = 3.0
 # Peaks nearer to each other are one: an envelope covers the difference.
@@ -52,24 +54,45 @@ def peaks(signals: Sequence[Array], length: float, *, floor: float) -> list[tupl
     20.0
     """
     found = []
+    for power, frequency in _spectra(signals, length):
+        inner = power[1:-1]
+        maxima = 1 + np.flatnonzero((inner > power[:-2]) & (inner >= power[2:]))
+        strong = power[maxima] > floor
+        fast = frequency[maxima] * length > _SLOWEST
+        found += [(float(power[i]), float(frequency[i])) for i in maxima[strong & fast]]
+    return sorted(found, reverse=True)
+
+
+def bandwidth(signals: Sequence[Array], length: float, *, floor: float) -> float:
+    """The highest frequency at which any of `signals` has power, in cycles per unit.
+
+    A chirp has one broad peak, and is faster than that.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 2001)
+    >>> round(bandwidth([np.sin(2 * np.pi * 100 * x**2)[None]], 1.0, floor=1e-4))  # to 200
+    155
+    """
+    highest = 0.0
+    for power, frequency in _spectra(signals, length):
+        last = frequency[np.flatnonzero(power > floor)[-1]]
+        highest = max(highest, float(last) - _HALF_WIDTH / length)
+    return highest
+
+
+def _spectra(signals: Sequence[Array], length: float) -> Iterator[tuple[Array, Array]]:
+    """Power, relative to its maximum, and frequency, for each signal that is not zero."""
     for signal in signals:
         n = signal.shape[-1]
         largest = np.abs(signal).max()
         if n < 3 or largest == 0:
             continue
-        window = kaiser(n, _SHAPE)
         # The padded transform is long; sizes that are powers of two are several times faster.
         size = 2 ** math.ceil(math.log2(_PADDING * n))
-        power = (np.abs(np.fft.rfft(signal / largest * window, size)) ** 2).mean(axis=0)
-        frequency = np.arange(len(power)) / size * (n - 1) / length
-        inner = power[1:-1]
-        maxima = 1 + np.flatnonzero((inner > power[:-2]) & (inner >= power[2:]))
-        strong = power[maxima] > floor * power.max()
-        fast = frequency[maxima] * length > _SLOWEST
-        found += [
-            (float(power[i] / power.max()), float(frequency[i])) for i in maxima[strong & fast]
-        ]
-    return sorted(found, reverse=True)
+        spectrum = np.fft.rfft(signal / largest * kaiser(n, _SHAPE), size)
+        power = np.square(np.abs(spectrum)).mean(axis=0)
+        yield power / power.max(), np.arange(len(power)) / size * (n - 1) / length
 
 
 def merge_frequencies(

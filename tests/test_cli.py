@@ -157,6 +157,17 @@ def test_an_unknown_kernel_is_told_by_the_solver(kernelgp, file):
     assert "matern52" in err
 
 
+@pytest.mark.filterwarnings("default::kernelgp.errors.ConvergenceWarning")
+def test_the_published_method_tells_where_it_has_no_deviation(kernelgp, file):
+    square = """
+from solvers import Box, Problem
+problem = Problem.from_exact("u_xx + u_yy = f", Box(x=(0, 1), y=(0, 1)), "sin(6*x)*sin(5*y)")
+"""
+    _, out, err = kernelgp("solve", file(square), "--grid", "51", "--method", "map")
+    assert "deviation          none: the method gives it for small grids only" in out
+    assert "Traceback" not in err
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(kernelgp, file):
     path = file(LINE)
     code, _, err = kernelgp("solve", path, "--out", path / "below")

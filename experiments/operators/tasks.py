@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 
 from experiments.harness import Options, Task
+from experiments.operators.busy import busy_task
 from experiments.operators.gaussian_processes import gaussian_process_tasks
+from experiments.operators.gradients import gradient_tasks
 from experiments.operators.grids import grid_tasks
-from experiments.operators.products import (
-    accuracy_tasks,
-    busy_task,
-    gradient_tasks,
-    product_tasks,
-)
+from experiments.operators.products import accuracy_tasks, product_tasks
 from experiments.operators.solves import solve_tasks
 
 __all__ = ["tasks"]

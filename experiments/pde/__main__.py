@@ -7,4 +7,5 @@ from experiments.harness import main
 from experiments.pde.report import report
 from experiments.pde.tasks import tasks
 
-sys.exit(main("pde", str(pde.__doc__), tasks, report))
+if __name__ == "__main__":
+    sys.exit(main("pde", str(pde.__doc__), tasks, report))

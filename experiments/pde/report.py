@@ -77,7 +77,7 @@ def _any(pair: Pair) -> Run:
 
 def _row(pair: Pair) -> list[str | float | None]:
     run = _any(pair)
-    entry = gallery[run.task] if run.task in gallery else None
+    entry = gallery.get(run.task)
     # What was published holds on the usual grid.
     published = entry if "per_wave" not in run.params else None
     ours, peer = pair.get(OURS), pair.get(PEER)
@@ -111,7 +111,7 @@ def _draw_errors(pairs: Sequence[Pair], options: Options) -> str:
     bars.set_ylim(1e-15, 1)
     bars.set_xticks(place, [gallery[_any(pair).task].label for pair in pairs])
     bars.set_ylabel("relative L2 error")
-    bars.legend(ncols=2)
+    bars.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return str(save(figure, options.out / "errors.png"))
 
 
@@ -132,5 +132,5 @@ def _draw_waves(pairs: Sequence[Pair], options: Options) -> str:
             xlabel="points per wavelength",
         )
     axes[0, 0].set_ylabel("relative L2 error")
-    axes[0, 0].legend()
+    axes[0, 0].legend(frameon=False)
     return str(save(figure, options.out / "waves.png"))

@@ -14,6 +14,7 @@ import typer
 from kernelgp.cli.info import versions
 from kernelgp.errors import ArgumentError
 from solvers import GPSolver, Problem, Solution, gallery
+from solvers.protocol import has_deviation
 from solvers.verdict import Verdict
 
 __all__ = ["load", "parse_grid", "solve", "summary", "write"]
@@ -73,9 +74,11 @@ def summary(name: str, solution: Solution, verdict: Verdict) -> Iterator[tuple[s
     if problem.has_exact:
         yield "error", f"{solution.error():.1e} relative to the exact solution (L2)"
     points = _random_points(problem)
-    mean, std = solution.mean(points), solution.std(points)
-    size = np.sqrt(np.mean(np.square(mean)))
-    yield "deviation", f"{std.mean():.1e} on average, of a solution of {size:.2g}"
+    if has_deviation(solution.posterior):
+        std, size = solution.std(points), np.sqrt(np.mean(np.square(solution.mean(points))))
+        yield "deviation", f"{std.mean():.1e} on average, of a solution of {size:.2g}"
+    else:
+        yield "deviation", "none: the method gives it for small grids only"
     for axis, frequencies in getattr(report, "frequencies", {}).items():
         found = ", ".join(f"{f:.4g}" for f in frequencies) or "none"
         yield f"frequencies in {axis}", f"{found} cycles per unit"

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ __all__ = ["RBF", "GaussianProfile"]
 @dataclass(frozen=True)
 class GaussianProfile(StationaryProfile):
     """``exp2(-s)``: the constant of ``exp(-s / 2)`` is in the embedding, as exp2 is the faster."""
+
+    negated: ClassVar[bool] = True
 
     @property
     @override
@@ -36,13 +38,13 @@ class GaussianProfile(StationaryProfile):
 
     @override
     def value_(self, s: Tensor, scratch: Tensor, *parameters: Tensor) -> Tensor:
-        return s.neg_().exp2_()
+        return s.exp2_()
 
     @override
     def value_and_slope_(
         self, s: Tensor, value: Tensor, scratch: Tensor, *parameters: Tensor
     ) -> None:
-        torch.neg(s, out=value).exp2_()
+        torch.exp2(s, out=value)
         torch.mul(value, -math.log(2), out=s)
 
 

@@ -104,8 +104,8 @@ def pivoted_cholesky_preconditioner(
         Where it is ``base + diag(noise)`` (see `Shifted`), only the base is approximated.
         Where it is not, what the factor leaves of the diagonal serves as noise.
     rank
-        Columns at most. If None, the rank grows until what is left of the trace is 5 % of the
-        noise (n = 20 000, d = 4: CG then needs two iterations to 1e-3) or until the factor
+        Columns at most. If None, the rank grows until what is left of the trace is 2 % of the
+        noise (n = 20 000, d = 4: CG then needs four iterations to 1e-3) or until the factor
         has cost about as much as four products with `op`; a quarter of that rank is so cheap
         that up to there it grows until next to nothing is left.
     random_state : int, numpy Generator or RandomState, torch Generator, or None
@@ -156,7 +156,7 @@ def _of_one(op: Matrix, rank: int | None, generator: torch.Generator) -> LowRank
     def little_left(trace: float, used: int) -> bool:
         # While the factor costs next to nothing, until nothing is left that CG could feel.
         total = noise.mean().item() if used < limit / 4 else noise.sum().item()
-        return rank is None and trace <= 0.05 * total
+        return rank is None and trace <= 0.02 * total
 
     def flat(trace: float, used: int) -> bool:
         # A factor that is hardly better than what any rows would give is not worth its cost.
@@ -186,7 +186,7 @@ def automatic_limit(n: int) -> int:
     """The rank at which a factor costs about four products with a kernel operator.
 
     Measured in CPU seconds at n = 20 000 (RBF, d = 4, noise 0.01, to 1e-3), a whole solve
-    costs 12, 9.9, 9.2, 9.8 and 11 products at ranks 500, 600, 800, 1000 and 1200. The factor's
+    cost 12, 9.9, 9.2, 9.8 and 11 products at ranks 500, 600, 800, 1000 and 1200. The factor's
     cost grows as n r² and the product's as n², hence the square root.
     """
     return min(n, math.ceil(5 * n**0.5))

@@ -78,6 +78,8 @@ def refine(
     residual = error.norm(dim=-2)
     worst, spent, failed = residual.max().item(), 0, False
     while rtol < worst and spent < budget and not failed:
+        # Half leaves room for the rounding of the correction: a goal missed by a little would
+        # cost another.
         goal = _share(min(rtol / worst / 2, 0.5), floor)
         step, used = correct(error / worst, goal, budget - spent)
         candidate = torch.add(x, step, alpha=worst)
@@ -88,7 +90,8 @@ def refine(
             _explain(exact, candidate)
         spent += used
         failed = not reached < worst / 2
-        floor = max(floor, min(reached / worst, 0.5))
+        if reached > 2 * goal * worst:
+            floor = max(floor, min(reached / worst, 0.5))
         if reached < worst:
             x, error, residual, worst = candidate, candidate_error, candidate_residual, reached
     return Refined(scale * x, residual, spent)

@@ -10,9 +10,9 @@ from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from kernelgp.errors import ArgumentError
-from kernelgp.validation import check_floating, check_same
+from kernelgp.operators.door import check_columns
 
-__all__ = ["DirectOperator", "check_columns", "check_square"]
+__all__ = ["DirectOperator", "check_square"]
 
 # Rows up to which a root is an exact Cholesky factor: above it linear_operator's Lanczos
 # root takes over, whose samples are only approximate.
@@ -119,15 +119,6 @@ def check_square(op: LinearOperator) -> None:
     if op.shape[-1] != op.shape[-2]:
         remedy = "solves and log-determinants need a square one"
         raise ArgumentError("op", f"shape {tuple(op.shape)}", remedy)
-
-
-def check_columns(name: str, x: Tensor, op: LinearOperator) -> None:
-    """Raise unless `x` has one row for each column of `op`, and its dtype and device."""
-    check_floating(name, x)
-    n = op.shape[-1]
-    if x.dim() < 2 or x.shape[-2] != n:
-        raise ArgumentError(name, f"shape {tuple(x.shape)}", f"give ({n},) or (..., {n}, k)")
-    check_same(name, x, "the operator", op)
 
 
 class _Matmul(torch.autograd.Function):

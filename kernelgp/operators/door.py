@@ -1,16 +1,17 @@
-"""Checks at the door of `KernelOperator`."""
+"""Checks at the doors of the operators: of what they are made, and of what they multiply."""
 
 from typing import Any
 
 import gpytorch
 import torch
+from linear_operator import LinearOperator
 from torch import Tensor
 from torch.nn import Module
 
 from kernelgp.errors import ArgumentError
 from kernelgp.validation import check_finite, check_floating, check_same
 
-__all__ = ["check_fit", "check_points", "is_same"]
+__all__ = ["check_columns", "check_fit", "check_points", "is_same"]
 
 
 def check_points(x1: Any, x2: Any) -> None:
@@ -57,6 +58,15 @@ def is_same(x1: Tensor, x2: Tensor | None) -> bool:
         and x1.requires_grad == x2.requires_grad
         and x1.is_leaf == x2.is_leaf
     )
+
+
+def check_columns(name: str, x: Tensor, op: LinearOperator) -> None:
+    """Raise unless `x` has one row for each column of `op`, its dtype and device, and is finite."""
+    check_same(name, check_floating(name, x), "the operator", op)
+    n = op.shape[-1]
+    if x.dim() == 0 or x.shape[-2 if x.dim() > 1 else -1] != n:
+        raise ArgumentError(name, f"shape {tuple(x.shape)}", f"give ({n},) or (..., {n}, k)")
+    check_finite(name, x)
 
 
 def _check_shape(name: str, x: Tensor) -> None:

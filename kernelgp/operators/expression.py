@@ -40,10 +40,15 @@ class Profile(ABC):
         Whether moving all points together changes nothing. Operators then subtract the mean
         of the points before they call `embed`, so that float32 keeps its digits far from the
         origin.
+    negated
+        Whether the methods in place take ``-s``, which rounding may leave a little above 0. A
+        profile of squared distances without parameters that is smooth there spares two passes
+        over the tile: a fifth of the time of a Gaussian product.
     """
 
     pair: ClassVar[Pair] = "sqdist"
     shift_invariant: ClassVar[bool] = True
+    negated: ClassVar[bool] = False
 
     def embed(self, x: Tensor, *tensors: Tensor) -> Tensor:
         """Points (..., n, d) as embedded points (..., n, e); differentiable, O(n d)."""
@@ -73,7 +78,10 @@ class Profile(ABC):
         """The same as `value`, on pykeops LazyTensors."""
 
     def value_(self, s: Tensor, scratch: Tensor, *parameters: Tensor) -> Tensor:
-        """`value` written over `s` (and returned); `scratch` has its shape and is free to use."""
+        """`value` written over `s` (and returned); `scratch` has its shape and is free to use.
+
+        Where the profile is `negated`, what it is given is ``-s``, here and below.
+        """
         del scratch
         return s.copy_(self.value(s, *parameters))
 

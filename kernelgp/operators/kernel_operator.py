@@ -18,12 +18,11 @@ from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.operators.backends.auto import choose_backend
 from kernelgp.operators.backends.foreign import ForeignEntries
 from kernelgp.operators.backends.fused import FusedEntries
-from kernelgp.operators.door import check_fit, check_points, is_same
+from kernelgp.operators.door import check_columns, check_fit, check_points, is_same
 from kernelgp.operators.kernel_batch import index_kernel
 from kernelgp.operators.noisy import NoisyKernelOperator, diagonal_values
 from kernelgp.operators.positive_definite import PositiveDefinite
 from kernelgp.operators.substitute import substitute
-from kernelgp.validation import check_floating, check_same
 
 __all__ = ["KernelOperator"]
 
@@ -186,11 +185,7 @@ class KernelOperator(PositiveDefinite):
     def matmul(self, other: Any) -> Any:
         """``K @ other`` for a tensor of shape (..., m, k) or (m,), or an operator."""
         if isinstance(other, Tensor):
-            check_same("rhs", check_floating("rhs", other), "the operator", self)
-            rows = other.shape[-2 if other.dim() > 1 else -1]
-            if other.dim() == 0 or rows != self.shape[-1]:
-                remedy = f"give ({self.shape[-1]},) or (..., {self.shape[-1]}, k)"
-                raise ArgumentError("rhs", f"shape {tuple(other.shape)}", remedy)
+            check_columns("rhs", other, self)
         return super().matmul(other)
 
     @override

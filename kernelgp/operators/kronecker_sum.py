@@ -16,7 +16,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from kernelgp.errors import ArgumentError
-from kernelgp.operators.direct import DirectOperator, check_columns
+from kernelgp.operators.direct import DirectOperator
+from kernelgp.operators.door import check_columns
 from kernelgp.operators.kronecker_algebra import (
     factor_gradients,
     kronecker_matmul,

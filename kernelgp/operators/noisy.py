@@ -5,15 +5,24 @@ from typing import Any, cast
 
 import torch
 from linear_operator import LinearOperator
-from linear_operator.operators import ConstantDiagLinearOperator, DiagLinearOperator
+from linear_operator.operators import (
+    ConstantDiagLinearOperator,
+    DenseLinearOperator,
+    DiagLinearOperator,
+)
 from torch import Tensor
 from typing_extensions import override
 
 from kernelgp.errors import ArgumentError
+from kernelgp.operators.door import check_columns
 from kernelgp.operators.positive_definite import PositiveDefinite
 from kernelgp.validation import check_finite, check_floating, check_same
 
 __all__ = ["NoisyKernelOperator", "diagonal_values"]
+
+# A block off the diagonal is formed up to this many entries: linear_operator's lazy one goes
+# through sparse matrices, about which torch warns.
+_SMALL_BLOCK = 2**20
 
 
 class NoisyKernelOperator(PositiveDefinite):
@@ -101,6 +110,13 @@ class NoisyKernelOperator(PositiveDefinite):
         return self._of(self.base._transpose_nonbatch(), self.noise)
 
     @override
+    def matmul(self, other: Any) -> Any:
+        """``A @ other`` for a tensor of shape (..., n, k) or (n,), or an operator."""
+        if isinstance(other, Tensor):
+            check_columns("rhs", other, self)
+        return super().matmul(other)
+
+    @override
     def _matmul(self, rhs: Tensor) -> Tensor:
         if rhs.dim() == 1:
             return self._matmul(rhs.unsqueeze(-1)).squeeze(-1)
@@ -153,6 +169,13 @@ class NoisyKernelOperator(PositiveDefinite):
             base = self.base._expand_batch(self.batch_shape)
             noise = self._diag[(*batch_indices, row_index)]
             return self._of(base._getitem(row_index, col_index, *batch_indices), noise)
+        if not batch_indices and isinstance(row_index, slice) and isinstance(col_index, slice):
+            block = self.base._getitem(row_index, col_index)
+            if block.numel() <= _SMALL_BLOCK:
+                index = torch.arange(self.shape[-1], device=self.device)
+                hot = index[row_index].unsqueeze(-1) == index[col_index]
+                noise = hot * self._diag[row_index].unsqueeze(-1)
+                return DenseLinearOperator(block.to_dense() + noise)
         return super()._getitem(row_index, col_index, *batch_indices)
 
     @override

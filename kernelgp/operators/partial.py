@@ -17,7 +17,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from kernelgp import linalg
-from kernelgp.operators.direct import DirectOperator, check_columns, check_square
+from kernelgp.operators.direct import DirectOperator, check_square
+from kernelgp.operators.door import check_columns
 from kernelgp.operators.missing_cells import MissingCells
 from kernelgp.operators.spectrum import SpectralInvQuadLogdet, SpectralSolve, Spectrum
 

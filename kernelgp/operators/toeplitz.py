@@ -17,7 +17,8 @@ from typing_extensions import override
 
 from kernelgp import linalg
 from kernelgp.errors import ArgumentError
-from kernelgp.operators.direct import DirectOperator, check_columns
+from kernelgp.operators.direct import DirectOperator
+from kernelgp.operators.door import check_columns
 from kernelgp.operators.durbin import ToeplitzInverse, fft_length
 from kernelgp.validation import check_finite, check_floating
 

@@ -37,6 +37,7 @@ def test_algebra_equals_dense(noise):
     torch.testing.assert_close(op.logdet(), torch.logdet(matrix))
     torch.testing.assert_close(op[2:7, 2:7].to_dense(), matrix[2:7, 2:7])
     torch.testing.assert_close(op[2:7, :3].to_dense(), matrix[2:7, :3])
+    torch.testing.assert_close(op[2:9, 1:11:3].to_dense(), matrix[2:9, 1:11:3])
     index = torch.tensor([3, 0, 3])
     torch.testing.assert_close(op.rows(index), matrix[index])
     torch.testing.assert_close((2.0 * op).to_dense(), 2 * matrix)

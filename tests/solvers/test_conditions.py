@@ -289,7 +289,6 @@ def test_conditions_come_back_from_a_file(tmp_path):
     ("conditions", "what"),
     [
         ([Periodic("x"), Dirichlet(0, on=["y-", "y+"])], "periodic axes"),
-        ([Neumann(0)], "a free constant, as equation and conditions hold derivatives only"),
         ([Dirichlet(0), Observations([[0.1, 0.1]], [1.0])], "observations"),
     ],
 )

@@ -93,3 +93,27 @@ def test_slopes_given_are_slopes_taken():
     x = np.linspace(0, 1, 7)
     np.testing.assert_allclose(solution.mean(x), 4 - 3 * x, atol=1e-10)
     np.testing.assert_allclose(solution.derivative("u_x", x), -3, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("equation", "box", "exact", "grid", "bound"),
+    [
+        ("u_xx = f", LINE, "cos(12*pi*x) + x**2/2 - 1/6", (120,), 1e-9),
+        ("u_xx + u_yy = f", PLANE, "cos(12*pi*x)*cos(30*y) + y*(x - 1/2)", (80, 80), 1e-10),
+        ("3*u_xx = f", Box(x=(0, 2)), "cos(10*pi*x) + exp(-x) - (1 - exp(-2))/2", (120,), 1e-9),
+        ("u_xx + u_yy + u_zz = f", CUBE, "cos(8*pi*x)*cos(10*pi*y) + z - 1/2", (40, 40, 40), 1e-10),
+    ],
+)
+def test_a_free_constant_is_fixed_by_the_mean_and_said(equation, box, exact, grid, bound):
+    """Each exact solution has the mean zero over its box."""
+    problem = Problem.from_exact(equation, box, exact, [Neumann()])
+    with pytest.warns(NumericalWarning, match="mean zero"):
+        solution = GPSolver().solve(problem, grid=grid)
+    assert solution.error() <= bound
+    x = np.random.default_rng(3).uniform(size=(100, box.dimension))
+    error = np.abs(solution.mean(x) - problem.exact(x))
+    deviation = solution.std(x)
+    assert np.mean(error <= 2 * deviation) >= 0.9
+    assert deviation.max() <= 1e-6
+    draws = solution.sample(x, n_samples=4) - solution.mean(x)
+    assert np.abs(draws).max() <= 10 * deviation.max()

@@ -9,6 +9,7 @@ import torch
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError, ConvergenceWarning
 from solvers import Box, ChebyshevSolver, Dirichlet, GPSolver, Problem, Solution, gallery
+from solvers.gp_solver import _check_smoothness
 
 CIRCLE = (0, 2 * math.pi)
 SQUARE = Box(x=(0, 1), y=(0, 1))
@@ -290,12 +291,20 @@ def test_a_grid_that_aliases_the_source_is_refused_with_a_sufficient_one():
     assert GPSolver().solve(problem, grid=(enough, 60)).error() < 1e-9
 
 
+def test_tensors_come_back_in_the_dtype_of_the_solver():
+    problem = Problem.from_exact("u_xx = f", Box(x=(0, 1)), "sin(12*x)")
+    solution = GPSolver(dtype=torch.float32).solve(problem, grid=(40,))
+    assert solution.std(torch.tensor([0.3])).dtype == torch.float32
+    assert solution.mean(np.array([0.3], np.float32)).dtype == np.float64
+
+
 def test_too_few_points_are_said_to_be():
     problem = Problem.from_exact("u_xx = f", Box(x=(0, 1)), "exp(sin(12*x))")
-    message = r"relative residual .* between the grid's points.*finer grid, such as \(24,\)"
+    message = r"relative residual .* between the grid's points.*such as \(24,\)"
     with pytest.warns(ConvergenceWarning, match=message) as caught:
         GPSolver().solve(problem, grid=(12,))
     assert caught[0].filename == __file__
+    assert GPSolver().solve(problem, grid=(200,)).error() < 1e-9
 
 
 def test_a_jump_is_not_passed_over_in_silence():
@@ -419,3 +428,23 @@ def test_verbose_prints_the_report(capsys):
     problem = Problem.from_exact("u_xx = f", Box(x=(0, 1)), "sin(40*x)")
     solution = GPSolver(verbose=True).solve(problem, grid=(80,))
     assert str(solution.report) in capsys.readouterr().out
+
+
+def test_noise_in_a_source_is_noticed():
+    x = np.linspace(0, 1, 60)
+    clean = -1300 * np.multiply.outer(np.sin(30 * x), np.cos(20 * x))
+    noisy = clean * (1 + 1e-3 * np.random.default_rng(0).normal(size=clean.shape))
+    problem = Problem("u_xx + u_yy = f", SQUARE, [Dirichlet("sin(30*x)*cos(20*y)")], f=noisy)
+    with pytest.warns(ConvergenceWarning, match="the source is an array.*without noise"):
+        GPSolver().solve(problem, grid=(60, 60))
+
+
+@pytest.mark.parametrize("kernel", ["student", "matern52"])
+def test_a_kernel_that_is_not_smooth_enough_is_refused(kernel):
+    class ThirdOrder:
+        orders = (1, 3)
+
+    message = rf"kernel: got '{kernel}', good for derivatives up to order 2, for one of order 3; "
+    with pytest.raises(ArgumentError, match=message + "give 'gaussian'"):
+        _check_smoothness(kernel, ThirdOrder())
+    _check_smoothness("gaussian", ThirdOrder())

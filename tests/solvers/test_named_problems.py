@@ -74,3 +74,4 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ArgumentError, match=r"name: got 'nosuch'; give one of poisson-1d-sin100, "):
         gallery["nosuch"]
     assert "nosuch" not in gallery
+    assert gallery.get("nosuch") is None

@@ -17,7 +17,7 @@ SQUARE, LINE = Box(x=(0, 1), y=(-2, 2)), Box(x=(0, 2 * np.pi))
         [[0.5, 1.0]],
         np.array([[0.5, 1.0]], dtype=np.float32),
         torch.tensor([[0.5, 1.0]], requires_grad=True),
-        torch.tensor([[0.5, 1.0]], dtype=torch.bfloat16),
+        torch.tensor([[0.5, 1.0]], dtype=torch.float64),
     ],
 )
 def test_every_kind_becomes_the_same_points(points):
@@ -26,6 +26,11 @@ def test_every_kind_becomes_the_same_points(points):
     assert values.tolist() == [[0.5, 1.0]]
     kind = torch.Tensor if isinstance(points, torch.Tensor) else np.ndarray
     assert isinstance(give_back(np.ones(1)), kind)
+
+
+def test_tensors_come_back_in_the_precision_asked_for():
+    _, give_back = read_points(torch.tensor([[0.5, 1.0]]), SQUARE, torch.float32)
+    assert give_back(np.ones(2)).dtype == torch.float32
 
 
 def test_a_line_takes_points_without_a_column():
@@ -56,6 +61,9 @@ def test_a_bound_rounded_to_float32_is_inside():
             [[0.5, 1], [1.5, 1]],
             r"1 of 2 points outside, the first \(1\.5, 1\) at row 1; give points",
         ),
+        (np.ones((3, 2), np.float16), r"points: got float16 values; convert them to float32 or"),
+        (torch.ones(3, 2).half(), r"points: got float16 values; convert them to float32 or"),
+        (torch.ones(3, 2).bfloat16(), r"points: got bfloat16 values; convert them to float32 or"),
         ([[0.5, -2.1]], r"outside, .* give points in Box\(x=\(0, 1\), y=\(-2, 2\)\)"),
     ],
 )

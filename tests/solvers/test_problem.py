@@ -176,6 +176,8 @@ def test_bad_data_is_named(data, message):
         (lambda x: np.where(x > 0.7, np.nan, x), r"f: got 1 of 3 values not finite, .*\(1\)"),
         (lambda x: x[:2], r"f: got shape \(2,\) from the callable; return the broadcast .*\(3,\)"),
         (lambda x: x[None] * x, r"f: got shape \(1, 3\) from the callable"),
+        (lambda x: x.astype(np.float16), r"f: got float16 values; convert them to float32"),
+        (lambda x, y: x * y, r"f: got a callable that does not take 1 arrays .*; give one of one"),
         (lambda x: x * 1j, r"f: got complex128 values; give real numbers"),
     ],
 )
@@ -285,6 +287,12 @@ def test_corners_equal_up_to_rounding_pass():
 def test_what_cannot_be_manufactured_is_named(equation, exact, message):
     with pytest.raises(ArgumentError, match=message):
         Problem.from_exact(equation, LINE, exact)
+
+
+def test_exact_without_a_second_derivative_is_refused():
+    message = r"exact: got 'Abs\(x - 1/3\)', which is not smooth enough"
+    with pytest.raises(ArgumentError, match=message):
+        Problem.from_exact("u_xx = f", LINE, "Abs(x - 1/3)")
 
 
 def test_exact_as_a_callable_is_refused():

@@ -58,11 +58,12 @@ def matmul(embedding: Embedding, n: int, m: int, rhs: Tensor, *, transpose: bool
     KeopsError
         If the formula does not compile.
     """
-    del n, m
 
     def product() -> Tensor:
         lazy = _lazy(embedding, embedding.tensors)
-        return (lazy.T if transpose else lazy) @ rhs.contiguous()
+        found = (lazy.T if transpose else lazy) @ rhs.contiguous()
+        # A formula without points, of a constant kernel, has one row only.
+        return found.expand(m if transpose else n, -1).contiguous()
 
     return _guarded(product)
 
@@ -100,7 +101,7 @@ def _by_rows(
         tensors = tuple(
             t.detach().requires_grad_(i in needed) for i, t in enumerate(embedding.tensors)
         )
-        product = _lazy(embedding, tensors) @ right.contiguous()
+        product = (_lazy(embedding, tensors) @ right.contiguous()).expand(len(left), -1)
         wanted = [t for t in tensors if t.requires_grad]
         if not product.requires_grad:
             return [None] * len(tensors)

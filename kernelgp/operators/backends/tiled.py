@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kernelgp.operators.backends.plan import TilePlan, choose_tile
-from kernelgp.operators.backends.program import Block, Gradients, Program, Workspace
+from kernelgp.operators.backends.program import Block, Cuts, Gradients, Program, Workspace
 from kernelgp.operators.backends.workers import run_alone, run_workers
 from kernelgp.operators.embedding import Embedding
 
@@ -34,18 +34,20 @@ def matmul(embedding: Embedding, n: int, m: int, rhs: Tensor, *, transpose: bool
     # Transposed, for a tile times a few columns runs at a quarter of the speed of a few rows
     # times a tile (12 columns of float32, measured).
     single, both = rhs.shape[-1] == 1, embedding.symmetric
-    columns = rhs[:, 0].contiguous() if single else rhs.T.contiguous()
-    add_product = _add_to_vector if single else _add_to_rows
+    given = rhs[:, 0].contiguous() if single else rhs.T.contiguous()
 
     def work(space: Workspace, tasks: Iterator[list[Block]]) -> Tensor:
-        out = columns.new_zeros(*columns.shape[:-1], m if transpose else n)
+        out = given.new_zeros(*given.shape[:-1], m if transpose else n)
+        to, of = Cuts(out, -1), Cuts(given, -1)
         for task in tasks:
             for block in task:
                 tile = program.value(block, space)
                 if both or not transpose:
-                    add_product(out, block.rows, columns, block.columns, tile.T)
+                    turned = tile if single else space.turn(tile)
+                    _add_product(to[block.rows], of[block.columns], turned)
                 if not block.diagonal if both else transpose:
-                    add_product(out, block.columns, columns, block.rows, tile)
+                    turned = space.turn(tile) if single else tile
+                    _add_product(to[block.columns], of[block.rows], turned)
         return out
 
     parts = _run(work, n, m, both, rhs)
@@ -136,12 +138,12 @@ def _program(embedding: Embedding, dtype: torch.dtype, needed: frozenset[int]) -
     return run_alone(partial(Program, embedding, dtype, needed), device)
 
 
-def _add_to_vector(out: Tensor, to: slice, vector: Tensor, of: slice, tile: Tensor) -> None:
-    out[to].addmv_(tile.T, vector[of])
-
-
-def _add_to_rows(out: Tensor, to: slice, rows: Tensor, of: slice, tile: Tensor) -> None:
-    out[:, to].addmm_(rows[:, of], tile)
+def _add_product(out: Tensor, given: Tensor, tile: Tensor) -> None:
+    """Add ``tile @ vector``, or ``rows @ tile``."""
+    if given.dim() == 1:
+        out.addmv_(tile, given)
+    else:
+        out.addmm_(given, tile)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
