@@ -1,7 +1,7 @@
 """PDE solvers on structured Gaussian processes."""
 
 from solvers.chebyshev import ChebyshevSolver
-from solvers.conditions import Dirichlet
+from solvers.conditions import Dirichlet, Initial, Neumann, Observations, Periodic, Robin
 from solvers.domain import Box
 from solvers.gp_solver import GPSolver
 from solvers.named_problems import gallery
@@ -14,7 +14,12 @@ __all__ = [
     "ChebyshevSolver",
     "Dirichlet",
     "GPSolver",
+    "Initial",
+    "Neumann",
+    "Observations",
+    "Periodic",
     "Problem",
+    "Robin",
     "Solution",
     "Verdict",
     "gallery",

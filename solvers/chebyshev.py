@@ -13,6 +13,7 @@ R. H. Bartels and G. W. Stewart, *Solution of the matrix equation AX + XB = C*, 
 import math
 import time
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -26,6 +27,7 @@ from solvers.interpolant import (
     chebyshev_nodes,
     differentiation_matrix,
 )
+from solvers.needs import Need
 from solvers.problem import Problem
 from solvers.solution import Solution
 
@@ -49,6 +51,9 @@ class ChebyshevSolver:
     >>> bool(solution.error() < 1e-11)
     True
     """
+
+    #: What it solves beyond linear second-order equations with values on the faces.
+    supported: ClassVar[frozenset[Need]] = frozenset()
 
     def solve(self, problem: Problem, grid: Sequence[int]) -> Solution:
         """The solution on as many Chebyshev points along each axis as `grid` says.
@@ -74,6 +79,7 @@ class ChebyshevSolver:
         if problem.dimension > 2:
             given = f"{problem.dimension} dimensions"
             raise ArgumentError("problem", given, "give one or two: GPSolver goes further")
+        problem.require(self.supported, "ChebyshevSolver")
         sizes = problem.domain.check_grid(grid, minimum=3)
         problem.check_conditions()
         if problem.source_shape is not None:

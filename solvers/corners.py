@@ -8,9 +8,9 @@ from typing import cast
 import numpy as np
 
 from kernelgp.errors import NumericalWarning
-from solvers.conditions import Face
 from solvers.data import ArrayField, LostField
 from solvers.domain import Box
+from solvers.faces import Face
 
 __all__ = ["check_corners"]
 
@@ -28,15 +28,17 @@ def check_corners(faces: Sequence[Face], box: Box) -> None:
     NumericalWarning
         It holds the greatest misfit, the two faces and the place.
     """
-    faces = [face for face in faces if not isinstance(face.field, LostField)]
+    # Slopes on two faces are along different axes, so only values can be compared.
+    faces = [f for f in faces if f.of_values and not isinstance(f.field, LostField)]
     worst, where = 0.0, ""
     for one, other in itertools.combinations(faces, 2):
-        if one.axis == other.axis or (one.alpha, one.beta) != (other.alpha, other.beta):
+        if one.axis == other.axis or one.function != other.function:
             continue
         for corner in itertools.product((0, 1), repeat=box.dimension):
             if corner[one.axis] != one.end or corner[other.axis] != other.end:
                 continue
-            misfit = abs(_at_corner(one, corner, box) - _at_corner(other, corner, box))
+            values = [_at_corner(face, corner, box) / face.alpha for face in (one, other)]
+            misfit = abs(values[0] - values[1])
             if misfit > worst:
                 place = [bounds[end] for bounds, end in zip(box.bounds, corner, strict=True)]
                 named = zip(box.axes, place, strict=True)
@@ -45,7 +47,7 @@ def check_corners(faces: Sequence[Face], box: Box) -> None:
                     misfit,
                     f"{one.name} and {other.name} differ by {misfit:.1e} at {point}",
                 )
-    if worst > _ATOL and worst > _RTOL * max(_size(face, box) for face in faces):
+    if worst > _ATOL and worst > _RTOL * max(_size(face, box) / abs(face.alpha) for face in faces):
         warnings.warn(
             f"conditions: {where}, where they meet; no smooth solution takes both values: make "
             f"them agree, or expect an error of that size near there.",

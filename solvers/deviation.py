@@ -101,7 +101,7 @@ class Deviation:
             math.prod(shape[:-1]), n_samples, generator=generator, dtype=torch.double
         )
         prior = KroneckerOperator(*(torch.from_numpy(f.copy()) for f in self._factors))
-        drawn = (prior @ white).numpy().reshape(shape)
+        drawn = self.equation.centre((prior @ white).numpy().reshape(shape))
         exact, noise = self.equation.data_of(drawn), self.draw_noise(n_samples, generator)
         return drawn - self.equation.solve(
             Data(
@@ -128,6 +128,7 @@ class Deviation:
 
     def _variance(self, rows: Sequence[Sequence[Array]]) -> Array:
         functional = sum((_outer(product) for product in rows[1:]), _outer(rows[0]))
+        functional = self.equation.centre_transposed(functional)
         weights = self.equation.adjoint(functional)
         error = functional - self._data_transposed(weights)
         white = along_all([f.T for f in self._factors], error)

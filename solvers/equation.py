@@ -1,14 +1,13 @@
-"""Partial differential equations as data: text or sympy, read into a linear form.
+"""Partial differential equations as data: text or sympy, read into symbols and split.
 
-``"u_xx + u_yy = f"`` becomes the coefficients of the derivatives of `u` and the source on the
-other side. Coefficients stay symbolic in `LinearForm`; only `LinearForm.operator` asks that
-they be numbers, so what solves variable coefficients starts from the same reading.
+``"u_xx + u*u_x = f"`` becomes a linear part, a nonlinear one and the source on the other side,
+all still symbolic; `solvers.operator` and `solvers.nonlinear` make functions of them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import sympy
 from sympy.core.function import AppliedUndef
@@ -23,74 +22,46 @@ from solvers.expression import (
 )
 
 __all__ = [
-    "DifferentialOperator",
+    "Derivative",
     "Equation",
-    "LinearForm",
-    "Term",
+    "Form",
+    "Orders",
     "check_data_names",
     "parse_derivative",
     "read_equation",
 ]
 
 Orders = tuple[int, ...]
-_MAX_ORDER = 2
+_MAX_ORDER = 8
 
 
-@dataclass(frozen=True)
-class Term:
-    """``coefficient * ∂^orders u``, one order of differentiation for each axis."""
+class Derivative(NamedTuple):
+    """``∂^orders function``: which unknown function, and one order for each axis."""
 
+    function: str
     orders: Orders
-    coefficient: float
 
 
 @dataclass(frozen=True)
-class DifferentialOperator:
-    """A sum of terms with constant coefficients."""
-
-    terms: tuple[Term, ...]
-
-    @property
-    def orders(self) -> Orders:
-        """The highest order along each axis."""
-        return tuple(map(max, zip(*(term.orders for term in self.terms), strict=True)))
-
-
-@dataclass(frozen=True)
-class LinearForm:
-    """``Σ coefficients[orders] ∂^orders u = source``, all of it still symbolic.
+class Form:
+    """``Σ linear[d] d + nonlinear = source`` over derivatives d of the unknown functions.
 
     Attributes
     ----------
-    function : str
-    coefficients : mapping of orders to sympy expression
-    source : sympy expression, free of `function`
+    linear : mapping of Derivative to sympy expression
+        Coefficients, of the axes and data.
+    nonlinear : sympy expression
+        Over the symbols of the equation's `unknowns`; zero where it is linear.
+    source : sympy expression
     """
 
-    function: str
-    coefficients: Mapping[Orders, sympy.Expr]
+    linear: Mapping[Derivative, sympy.Expr]
+    nonlinear: sympy.Expr
     source: sympy.Expr
 
-    def operator(self) -> DifferentialOperator:
-        """The left side as numbers.
-
-        Raises
-        ------
-        ArgumentError
-            If a coefficient is no constant or the order is not supported.
-        """
-        order = max(map(sum, self.coefficients))
-        if order > _MAX_ORDER:
-            given = f"one of order {order} in {self.function}"
-            raise ArgumentError("equation", given, f"give one of order 1 to {_MAX_ORDER}")
-        for coefficient in self.coefficients.values():
-            if coefficient.free_symbols:
-                given = f"the coefficient {format_expression(coefficient)!r}"
-                remedy = "give one that is linear with constant coefficients"
-                raise ArgumentError("equation", given, remedy)
-        return DifferentialOperator(
-            tuple(Term(orders, float(c)) for orders, c in self.coefficients.items())
-        )
+    def coefficients_of(self, function: str) -> dict[Orders, sympy.Expr]:
+        """Of the linear part, what belongs to one function."""
+        return {d.orders: c for d, c in self.linear.items() if d.function == function}
 
 
 @dataclass(frozen=True)
@@ -102,66 +73,108 @@ class Equation:
     text : str
         As it was given.
     axes : tuple of str
-    function : str
-        The name of the unknown function.
+    functions : tuple of str
+        The names of the unknown functions.
     residual : sympy expression
         Left side minus right side, over the axes, the symbols in `unknowns` and the data.
-    unknowns : mapping of symbol to orders
-        `u`, `u_xx` and so on, as they occur.
+    unknowns : mapping of symbol to Derivative
+        `u`, `u_xx` and so on as they occur, and parameters to be found.
     """
 
     text: str
     axes: tuple[str, ...]
-    function: str
+    functions: tuple[str, ...]
     residual: sympy.Expr
-    unknowns: Mapping[sympy.Symbol, Orders]
+    unknowns: Mapping[sympy.Symbol, Derivative]
 
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def function(self) -> str:
+        """The unknown function of an equation of one."""
+        return self.functions[0]
+
     @cached_property
     def data_names(self) -> tuple[str, ...]:
-        """Every name that is neither an axis nor the unknown function."""
+        """Every name that is neither an axis nor an unknown."""
         names = {cast(sympy.Symbol, s).name for s in self.residual.free_symbols}
         return tuple(sorted(names - set(self.axes) - {s.name for s in self.unknowns}))
 
-    def linear_form(self, values: Mapping[str, sympy.Expr]) -> LinearForm:
-        """Collect the derivatives, with data put in for their names.
+    def form(self, values: Mapping[str, sympy.Expr]) -> Form:
+        """Split into linear part, nonlinear part and source, with data put in for their names.
 
         Raises
         ------
         ArgumentError
-            If the equation is not linear in the unknown function.
+            If no derivative is left, or one is of too high an order.
         """
-        residual = self.residual.xreplace({real_symbol(n): v for n, v in values.items()})
-        coefficients: dict[Orders, Any] = {}
-        for symbol, orders in self.unknowns.items():
-            coefficient = sympy.diff(residual, symbol)
-            if coefficient.free_symbols & set(self.unknowns):
-                given = f"{self.text!r}, which is not linear in {self.function}"
-                remedy = "give one that is linear with constant coefficients"
-                raise ArgumentError("equation", given, remedy)
-            # u_xy and u_yx are one derivative.
-            coefficients[orders] = coefficients.get(orders, 0) + coefficient
-        coefficients = {orders: c for orders, c in coefficients.items() if c != 0}
-        if not any(map(sum, coefficients)):
-            raise _no_derivative(self.text, self.axes)
-        rest = cast(sympy.Expr, residual.xreplace(dict.fromkeys(self.unknowns, sympy.S.Zero)))
-        return LinearForm(self.function, coefficients, -rest)
+        put_in = {real_symbol(n): v for n, v in values.items()}
+        residual = cast(sympy.Expr, self.residual.xreplace(put_in))
+        linear: dict[Derivative, Any] = {}
+        nonlinear, rest = [], []
+        for term in _separate_terms(residual, set(self.unknowns)):
+            inside = [symbol for symbol in self.unknowns if term.has(symbol)]
+            slopes = {symbol: sympy.diff(term, symbol) for symbol in inside}
+            if any(slope.free_symbols & set(self.unknowns) for slope in slopes.values()):
+                nonlinear.append(term)
+                continue
+            for symbol, slope in slopes.items():
+                derivative = self.unknowns[symbol]
+                linear[derivative] = linear.get(derivative, 0) + slope
+            rest.append(term.xreplace(dict.fromkeys(inside, sympy.S.Zero)))
+        linear = {d: linear[d] for d in self.unknowns.values() if linear.get(d, 0) != 0}
+        form = Form(linear, sympy.Add(*nonlinear), -sympy.Add(*rest))  # pyright: ignore[reportArgumentType]
+        self._check_orders(form)
+        return form
 
-    def defect(self, exact: sympy.Expr, values: Mapping[str, sympy.Expr]) -> sympy.Expr:
-        """Left side minus right side where the unknown function is `exact`."""
+    def defect(
+        self, exact: Mapping[str, sympy.Expr], values: Mapping[str, sympy.Expr]
+    ) -> list[sympy.Expr]:
+        """The terms of left side minus right side where the unknowns are `exact`."""
         axes = [real_symbol(axis) for axis in self.axes]
         put_in: dict[sympy.Symbol, Any] = {
-            symbol: sympy.diff(exact, *zip(axes, orders, strict=True))
-            for symbol, orders in self.unknowns.items()
+            symbol: sympy.diff(exact[function], *zip(axes, orders, strict=True))
+            for symbol, (function, orders) in self.unknowns.items()
         }
         put_in |= {real_symbol(name): value for name, value in values.items()}
-        return cast(sympy.Expr, self.residual.xreplace(put_in))
+        terms = sympy.Add.make_args(self.residual)
+        return [cast(sympy.Expr, term.xreplace(put_in)) for term in terms]
+
+    def _check_orders(self, form: Form) -> None:
+        nonlinear = [d for s, d in self.unknowns.items() if form.nonlinear.has(s)]
+        present = [d for d in (*form.linear, *nonlinear) if d.function in self.functions]
+        order, function = max(((sum(d.orders), d.function) for d in present), default=(0, ""))
+        if order == 0 and len(self.functions) == 1:
+            raise _no_derivative(self.text, self.axes)
+        if order > _MAX_ORDER:
+            given = f"one of order {order} in {function}"
+            raise ArgumentError("equation", given, f"give one of order 1 to {_MAX_ORDER}")
 
 
-def read_equation(equation: str | sympy.Eq, axes: tuple[str, ...], data: Iterable[str]) -> Equation:
-    """Read text with one ``=`` or a sympy equation; find the unknown function in it.
+def _separate_terms(residual: sympy.Expr, unknowns: set[sympy.Symbol]) -> list[sympy.Expr]:
+    """The terms of a sum; products with unknowns are multiplied out, all others left alone.
+
+    Multiplying out a source such as ``(x - 1/2)**2`` would cost it digits.
+    """
+    terms: list[Any] = []
+    for term in sympy.Add.make_args(residual):
+        slopes = [sympy.diff(term, s) for s in unknowns if term.has(s)]
+        if any(slope.free_symbols & unknowns for slope in slopes):
+            terms += sympy.Add.make_args(sympy.expand(term, deep=False, log=False, trig=False))
+        else:
+            terms.append(term)
+    return terms
+
+
+def read_equation(
+    equation: str | sympy.Eq,
+    axes: tuple[str, ...],
+    data: Collection[str],
+    functions: Sequence[str] | None = None,
+    parameters: Collection[str] = (),
+) -> Equation:
+    """Read text with one ``=`` or a sympy equation; find the unknown functions in it.
 
     Parameters
     ----------
@@ -170,59 +183,105 @@ def read_equation(equation: str | sympy.Eq, axes: tuple[str, ...], data: Iterabl
     axes
     data
         Names that stand for data, so that one such as ``k_x`` is no derivative.
+    functions
+        The unknown functions; None is the one that has derivatives.
+    parameters
+        Names of other unknowns: constants, or fields that may have derivatives too.
 
     Raises
     ------
     ArgumentError
-        If it is no equation, holds no derivative or several unknown functions, or names clash.
+        If it is no equation, holds no derivative or other functions', or names clash.
 
     Examples
     --------
-    >>> read_equation("u_tt = 4*u_xx + f", ("x", "t"), ["f"]).linear_form({}).source
+    >>> read_equation("u_tt = 4*u_xx + f", ("x", "t"), ["f"]).form({}).source
     f
     """
-    data = set(data)
     text, residual = _residual(equation)
     names = sorted(cast(sympy.Symbol, s).name for s in residual.free_symbols)
     derivatives = {
         name: split for name in names if name not in data if (split := _subscripts(name, axes))
     }
-    functions = sorted({function for function, _ in derivatives.values()})
-    if not functions:
+    found = sorted({function for function, _ in derivatives.values()} - set(parameters))
+    if functions is None:
+        functions = [_only_function(text, axes, names, found, data)]
+    elif not set(found) <= set(functions):
+        strange = ", ".join(sorted(set(found) - set(functions)))
+        remedy = f"give equations of {', '.join(functions)}, or name it in functions="
+        raise ArgumentError("equation", f"derivatives of {strange}", remedy)
+    _check_clashes(functions, parameters, axes, data)
+    unknowns = {
+        real_symbol(name): Derivative(function, orders)
+        for name, (function, orders) in derivatives.items()
+    }
+    zero = (0,) * len(axes)
+    plain = [name for name in (*functions, *parameters) if name in names]
+    unknowns |= {real_symbol(name): Derivative(name, zero) for name in plain}
+    # u_xy and u_yx are one derivative, under one symbol.
+    first = {derivative: symbol for symbol, derivative in reversed(unknowns.items())}
+    residual = residual.xreplace({s: first[d] for s, d in unknowns.items() if first[d] != s})
+    unknowns = {symbol: derivative for derivative, symbol in reversed(first.items())}
+    return Equation(text, axes, tuple(functions), cast(sympy.Expr, residual), unknowns)
+
+
+def _only_function(
+    text: str, axes: tuple[str, ...], names: list[str], found: list[str], data: Collection[str]
+) -> str:
+    if not found:
         known = [*axes, *sorted(data)]
         subscripted = [name for name in names if "_" in name and name not in known]
         if subscripted:
             remedy = f"write derivatives as u_ and axes; the axes are {', '.join(axes)}"
             raise ArgumentError("equation", f"the unknown name {subscripted[0]!r}", remedy)
         raise _no_derivative(text, axes)
-    if len(functions) > 1:
-        remedy = "give an equation of one, and data without a subscript of axes"
-        raise ArgumentError("equation", f"derivatives of {', '.join(functions)}", remedy)
-    (function,) = functions
-    for kind, others in (("an axis", axes), ("data", data)):
-        if function in others:
-            given = f"{function!r} as the unknown function and as {kind}"
-            raise ArgumentError("equation", given, "give every thing its own name")
-    unknowns = {real_symbol(name): orders for name, (_, orders) in derivatives.items()}
-    if function in names:
-        unknowns[real_symbol(function)] = (0,) * len(axes)
-    return Equation(text, axes, function, residual, unknowns)
+    if len(found) > 1:
+        remedy = (
+            "give an equation of one, and data without a subscript of axes; for a system a list "
+            "of equations and functions="
+        )
+        raise ArgumentError("equation", f"derivatives of {', '.join(found)}", remedy)
+    return found[0]
 
 
-def check_data_names(equation: Equation, given: Iterable[str], used: Iterable[str]) -> None:
-    """Hold the names in the equation against the data given for them.
+def _check_clashes(
+    functions: Sequence[str],
+    parameters: Collection[str],
+    axes: tuple[str, ...],
+    data: Collection[str],
+) -> None:
+    roles = [("the unknown function", name) for name in functions]
+    roles += [("an unknown parameter", name) for name in parameters]
+    for role, name in roles:
+        others = [("an axis", axes), ("data", data)]
+        others += [("an unknown parameter", parameters)] if name in functions else []
+        for kind, names in others:
+            if name in names:
+                given = f"{name!r} as {role} and as {kind}"
+                raise ArgumentError("equation", given, "give every thing its own name")
+
+
+def check_data_names(
+    equations: Sequence[Equation], given: Collection[str], used: Iterable[str]
+) -> None:
+    """Hold the names in the equations against the data given for them.
 
     Raises
     ------
     ArgumentError
         If a name has no meaning, or data was given that nothing uses.
     """
-    known = [*equation.axes, equation.function, *(s.name for s in equation.unknowns), *given]
-    remedy = "pass data by keyword, such as f='sin(x)'"
-    check_names("equation", equation.residual, known, remedy)
+    used = set(used)
+    for equation in equations:
+        unknowns = [s.name for s in equation.unknowns]
+        known = dict.fromkeys([*equation.axes, *equation.functions, *unknowns, *given])
+        remedy = "pass data by keyword, such as f='sin(x)'"
+        check_names("equation", equation.residual, known, remedy)
+        used |= set(equation.data_names)
     for name in given:
-        if name not in equation.data_names and name not in used:
-            given_text = f"data that {equation.text!r} does not use"
+        if name not in used:
+            text = "; ".join(equation.text for equation in equations)
+            given_text = f"data that {text!r} does not use"
             raise ArgumentError(name, given_text, "leave it out, or use it in the equation")
 
 

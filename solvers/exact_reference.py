@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError
 from kernelgp.kernels import SpectralMixture
+from solvers.needs import Need
 from solvers.problem import Problem
 from solvers.tensors import evaluate_at
 
@@ -146,6 +147,7 @@ def _boundary_values(problem: Problem, axes: list[Array]) -> Array:
 
 
 def _check(problem: Problem) -> None:
+    problem.require({Need.SLOPES}, "the reference")
     if problem.dimension > 2:
         raise ArgumentError("problem", f"{problem.dimension} axes", "give one of one or two axes")
     for term in problem.operator.terms:

@@ -8,20 +8,22 @@ PDEs with Gaussian Processes*, ICLR 2024, for the prior; the solve is direct.
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
 from kernelgp.random import RandomState, as_generator
 from solvers.calibration import calibrate
 from solvers.deviation import NUGGET
 from solvers.line_posterior import LinePosterior
 from solvers.line_search import search_line
 from solvers.map_solver import solve_map
+from solvers.needs import Need
 from solvers.posterior import GPPosterior
 from solvers.prior import PriorShape
 from solvers.problem import Problem
@@ -39,6 +41,12 @@ Method = Literal["direct", "map"]
 _FEWEST_POINTS = 4
 # Derivatives that the envelope has, in both arguments together.
 _SMOOTHNESS = {"gaussian": 8, "student": 4, "matern52": 4}
+# What the map method and rough kernels solve beyond the plain; the former says more itself.
+_ROUGH = frozenset({Need.SLOPES})
+_FREE_CONSTANT = (
+    "solve: equation and conditions hold for any constant added to the solution; it was given the "
+    "mean zero. Give a value on a face, or an observation, to fix it otherwise."
+)
 _MAP_SHAPE = PriorShape(2.0, 2.0)
 
 
@@ -74,6 +82,11 @@ class GPSolver:
     >>> [round(2 * math.pi * f) for f in solution.report.frequencies["x"]]
     [94, 106]
     """
+
+    #: What it solves beyond linear second-order equations with values on the faces.
+    supported: ClassVar[frozenset[Need]] = frozenset(
+        {Need.SLOPES, Need.HIGH_ORDER, Need.FREE_CONSTANT}
+    )
 
     def __init__(
         self,
@@ -132,7 +145,13 @@ class GPSolver:
             raise ArgumentTypeError("problem", type(problem).__name__, "give a solvers.Problem")
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
+        if self._is_smooth:
+            problem.require(self.supported, "GPSolver")
+        else:
+            problem.require(_ROUGH, repr(self))
         problem.check_conditions()
+        if problem.constant_is_free:
+            warnings.warn(_FREE_CONSTANT, NumericalWarning, stacklevel=2)
         with one_thread():
             samples = sample_problem(problem, sizes)
             given = _check_frequencies(self.frequencies, problem, sizes)
@@ -146,6 +165,10 @@ class GPSolver:
         if self.verbose:
             print(posterior.report)  # noqa: T201 - asked for
         return Solution(problem, posterior, sizes, dtype=self.dtype)
+
+    @property
+    def _is_smooth(self) -> bool:
+        return self.method == "direct" and self.kernel == "gaussian"
 
     def _solve_structured(
         self,

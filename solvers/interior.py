@@ -31,6 +31,8 @@ Array = NDArray[np.float64]
 # A step of refinement follows every solve, so that this is not the last digit.
 _RTOL = 1e-12
 _RESTART = 300
+# Each step takes a shift out to as many digits as it is smaller than the least eigenvalue.
+_UNSHIFTED = 2
 
 
 class InteriorSystem:
@@ -42,6 +44,9 @@ class InteriorSystem:
         ``(A, B)`` of every axis.
     products
         Further terms, one matrix for each axis.
+    shift
+        Where the sum is singular, as that of pure slopes is, a small multiple of ``Π B_k`` that
+        makes it regular. What it adds is taken out again, but for the null direction.
     dense
         Up to this many unknowns a system with such terms is factored densely, which takes
         less than a second; up to twice as many where there are several right-hand sides, each
@@ -53,15 +58,39 @@ class InteriorSystem:
         pencils: Sequence[tuple[Array, Array]],
         products: Sequence[Sequence[Array]] = (),
         *,
+        shift: float = 0.0,
         dense: int = 2500,
     ) -> None:
         self.pencils, self.products = list(pencils), [list(p) for p in products]
-        self._most_dense = dense
+        self._most_dense, self._shift = dense, shift
+        (first, other), *rest = self.pencils
+        pencils = self._shifted = [(first + shift * other, other), *rest]
         terms = [(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())) for a, b in pencils]
         self.separable = KroneckerSumOperator(*terms)
 
     def solve(self, rhs: Array) -> Array:
         """Shape (s1, ..., sd) or (s1, ..., sd, k), as `rhs`."""
+        return self._unshifted(self._solve, _products(self.pencils) + self.products, rhs)
+
+    def solve_transposed(self, rhs: Array) -> Array:
+        terms = [[m.T for m in term] for term in _products(self.pencils) + self.products]
+        return self._unshifted(self._solve_transposed, terms, rhs)
+
+    def logabsdet(self) -> float:
+        """Log of the absolute determinant, without what products add to a large system."""
+        if len(self.pencils) == 1 or (self.products and self._size <= self._most_dense):
+            return float(np.log(np.abs(np.diag(self._dense[0]))).sum())
+        return float(self.separable.logdet())
+
+    def _unshifted(
+        self, solve: Callable[[Array], Array], terms: Sequence[Sequence[Array]], rhs: Array
+    ) -> Array:
+        solution = solve(rhs)
+        for _ in range(_UNSHIFTED if self._shift else 0):
+            solution = solution + solve(rhs - _sum(terms, solution))
+        return solution
+
+    def _solve(self, rhs: Array) -> Array:
         if self._factors_densely(rhs):
             return scipy.linalg.lu_solve(self._dense, rhs.reshape(self._size, -1)).reshape(
                 rhs.shape
@@ -70,7 +99,7 @@ class InteriorSystem:
             return _direct(self.separable, rhs)
         return _Preconditioned(self._terms, lambda r: _direct(self.separable, r)).solve(rhs)
 
-    def solve_transposed(self, rhs: Array) -> Array:
+    def _solve_transposed(self, rhs: Array) -> Array:
         if self._factors_densely(rhs):
             flat = rhs.reshape(self._size, -1)
             return scipy.linalg.lu_solve(self._dense, flat, trans=1).reshape(rhs.shape)
@@ -78,12 +107,6 @@ class InteriorSystem:
             return _direct(self._transposed, rhs)
         terms = [[m.T for m in term] for term in self._terms]
         return _Preconditioned(terms, lambda r: _direct(self._transposed, r)).solve(rhs)
-
-    def logabsdet(self) -> float:
-        """Log of the absolute determinant, without what products add to a large system."""
-        if len(self.pencils) == 1 or (self.products and self._size <= self._most_dense):
-            return float(np.log(np.abs(np.diag(self._dense[0]))).sum())
-        return float(self.separable.logdet())
 
     def _factors_densely(self, rhs: Array) -> bool:
         if len(self.pencils) == 1 or not self.products:
@@ -97,12 +120,8 @@ class InteriorSystem:
 
     @cached_property
     def _terms(self) -> list[list[Array]]:
-        """The whole operator as a list of products."""
-        separable = [
-            [a if j == i else b for j, (a, b) in enumerate(self.pencils)]
-            for i in range(len(self.pencils))
-        ]
-        return separable + self.products
+        """The whole operator, shifted, as a list of products."""
+        return _products(self._shifted) + self.products
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -162,6 +181,10 @@ class _Preconditioned:
     def _apply(self, x: Array) -> Array:
         sizes = [len(m) for m in self.terms[0]]
         return self.precondition(_sum(self.terms, x.reshape(*sizes, -1))).reshape(x.shape)
+
+
+def _products(pencils: Sequence[tuple[Array, Array]]) -> list[list[Array]]:
+    return [[a if j == i else b for j, (a, b) in enumerate(pencils)] for i in range(len(pencils))]
 
 
 def _sum(terms: Sequence[Sequence[Array]], tensor: Array) -> Array:

@@ -25,6 +25,7 @@ from solvers.map_objective import MapObjective
 from solvers.map_posterior import MapPosterior
 from solvers.map_report import MapOptions, MapReport
 from solvers.map_search import maximize
+from solvers.needs import Need
 from solvers.problem import Problem
 from solvers.report import SolutionReport
 from solvers.resolution import measure
@@ -94,6 +95,7 @@ def solve_map(
     True
     """
     _check_smoothness(problem, envelope, nu)
+    problem.require({Need.SLOPES}, "method='map'")
     problem.check_conditions()
     kernels = [_kernel(envelope, nu, axis).to(device) for axis in components]
     equation = discretize(problem, grid, torch.device(device))

@@ -1,8 +1,8 @@
 """Named problems with known solutions, and what was published on them: `gallery`.
 
 The file is not called after it, or `solvers.gallery` would be the module or the mapping,
-whichever was imported last. The problems are the linear ones of GP-HM's paper; each is built
-when it is first asked for.
+whichever was imported last. First come the problems of GP-HM's paper, then others that its
+method does not take; each is built when it is first asked for.
 
 References
 ----------
@@ -18,12 +18,14 @@ from functools import cached_property
 from types import MappingProxyType
 
 from kernelgp.errors import ArgumentError
+from solvers.conditions import Condition, Dirichlet, Initial, Neumann
 from solvers.domain import Box
 from solvers.problem import Problem
 
 __all__ = ["Entry", "Gallery", "UnknownProblemError", "gallery"]
 
 _PAPER = "Fang et al., ICLR 2024"
+_PINNACLE = "after the multi-scale heat equation of PINNacle, Hao et al., 2023"
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,18 @@ class Entry:
     equation, exact : str
     domain : Box
     grid : tuple of int
-    published : float
-        Relative L2 error, the better one of GP-HM's two kernels.
-    published_seconds : float
+    published : float or None
+        Relative L2 error, the better one of GP-HM's two kernels; None where nothing was.
+    published_seconds : float or None
         What that run took on the authors' GPU.
     label : str
         A short name, such as ``"P1"``.
     source : str
+        Where it is from; empty where it is ours.
+    conditions : tuple of conditions or None
+        None is Dirichlet on every face.
     problem : Problem
-        Dirichlet conditions on every face; made on first use.
+        Made on first use.
     """
 
     name: str
@@ -54,14 +59,15 @@ class Entry:
     exact: str
     domain: Box
     grid: tuple[int, ...]
-    published: float
-    published_seconds: float
+    published: float | None
+    published_seconds: float | None
     label: str
     source: str = _PAPER
+    conditions: tuple[Condition, ...] | None = None
 
     @cached_property
     def problem(self) -> Problem:
-        return Problem.from_exact(self.equation, self.domain, self.exact)
+        return Problem.from_exact(self.equation, self.domain, self.exact, self.conditions)
 
 
 class UnknownProblemError(ArgumentError, KeyError):
@@ -69,7 +75,7 @@ class UnknownProblemError(ArgumentError, KeyError):
 
 
 class Gallery(Mapping[str, Entry]):
-    """Problems by name, in the order of the paper.
+    """Problems by name, those of the paper first.
 
     Raises
     ------
@@ -108,6 +114,27 @@ f='-10000*sin(100*x)')
 _LINE, _SQUARE = "u_xx = f", "u_xx + u_yy = f"
 _CIRCLE = 2 * math.pi
 _MULTISCALE = "sin(x) + sin(20*x)/10 + sin(100*x)/20"
+_ALLEN_CAHN = "u_xx + u*(u**2 - 1) = f"
+_STRONG = "(sin({0}) + sin(20*{0})/10 + cos(100*{0}))"
+_UNIT, _PLANE = Box(x=(0, 1), t=(0, 1)), Box(x=(0, 1), y=(0, 1))
+_START = (Initial(), Dirichlet(on=["x-", "x+"]))
+
+
+def _ours(
+    name: str,
+    description: str,
+    equation: str,
+    exact: str,
+    domain: Box,
+    grid: tuple[int, ...],
+    conditions: tuple[Condition, ...] | None = None,
+    source: str = "",
+) -> Entry:
+    """A problem of which the paper publishes nothing."""
+    return Entry(
+        name, description, equation, exact, domain, grid, None, None, name, source, conditions
+    )
+
 
 gallery = Gallery(
     (
@@ -132,6 +159,43 @@ gallery = Gallery(
         Entry("poisson-2d-sin100cos100", "one high frequency, fast on the faces too", _SQUARE,
               "sin(100*x)*cos(100*y)", Box(x=(0, 1), y=(0, 1)), (200, 200),
               2.23e-4, 20_631, "extra"),
+        Entry("allen-cahn-1d-sin100", "nonlinear, one high frequency", _ALLEN_CAHN, "sin(100*x)",
+              Box(x=(0, _CIRCLE)), (400,), 7.71e-7, 1_998, "A1"),
+        Entry("allen-cahn-1d-sin6cos100", "nonlinear, a slow wave times a fast one", _ALLEN_CAHN,
+              "sin(6*x)*cos(100*x)", Box(x=(0, _CIRCLE)), (400,), 4.24e-6, 1_996, "A2"),
+        Entry("allen-cahn-2d", "nonlinear, three scales in both directions",
+              "u_xx + u_yy + u*(u**2 - 1) = f", f"{_STRONG.format('x')}*{_STRONG.format('y')}",
+              _PLANE, (200, 200), 2.58e-3, 15_926, "A3"),
+        Entry("advection-200", "from the start and the inflow only; published with all four sides",
+              "200*u_x + u_t = 0", "sin(x - 200*t)", _UNIT, (200, 200), 1.43e-4, 11_152, "V",
+              conditions=(Initial(), Dirichlet(on="x-"))),
+        _ours("helmholtz-2d-64pi", "indefinite, 45 waves a side and a slow part",
+              "u_xx + u_yy + (64*pi)**2*u = f",
+              "sin(64*pi/sqrt(2)*x)*cos(64*pi/sqrt(2)*y) + exp(-x - y)", _PLANE, (100, 100)),
+        _ours("poisson-3d-sin32pi", "three dimensions, half a million points",
+              "u_xx + u_yy + u_zz = f", "sin(32*pi*x)*sin(32*pi*y)*sin(32*pi*z)",
+              Box(x=(0, 1), y=(0, 1), z=(0, 1)), (80, 80, 80)),
+        _ours("wave-1d", "from value and velocity at the start", "u_tt = 4*u_xx",
+              "sin(10*pi*x)*cos(20*pi*t)", _UNIT, (60, 100), _START),
+        _ours("heat-1d", "from the start", "u_t = u_xx/100", "sin(10*pi*x)*exp(-pi**2*t)",
+              _UNIT, (60, 60), _START),
+        _ours("heat-2d-multiscale", "diffusion of two sizes, 250 000 to 1",
+              "u_t = u_xx/(500*pi)**2 + u_yy/pi**2",
+              "sin(20*pi*x)*sin(pi*y)*exp(-626*t/625)", Box(x=(0, 1), y=(0, 1), t=(0, 5)),
+              (60, 20, 40), (Initial(), Dirichlet(on=["x-", "x+", "y-", "y+"])), _PINNACLE),
+        _ours("burgers-1d", "nonlinear, a travelling wave", "u_t + u*u_x = u_xx/100 + f",
+              "1 + sin(40*x - 30*t)/2", _UNIT, (80, 60), _START),
+        _ours("kdv-1d", "nonlinear and of third order, a travelling wave",
+              "u_t + 6*u*u_x + u_xxx = f", "cos(30*x - 20*t)", _UNIT, (60, 60),
+              (*_START, Neumann(on="x+"))),
+        _ours("biharmonic-1d", "of fourth order, two conditions at each end", "u_xxxx = f",
+              "sin(40*x) + x**2", Box(x=(0, 2)), (120,), (Dirichlet(), Neumann())),
+        _ours("variable-2d", "coefficients that vary, one axis each",
+              "(2 + cos(5*x))*u_xx + (1 + y**2)*u_yy = f", "sin(40*x)*cos(30*y)", _PLANE,
+              (100, 100)),
+        _ours("variable-2d-mixed", "coefficients that vary along both axes together",
+              "(2 + cos(5*x + 3*y))*u_xx + (1 + sin(4*x*y)/2)*u_yy + 30*x*u_x = f",
+              "sin(40*x)*cos(30*y)", _PLANE, (100, 100)),
     )
 )  # fmt: skip
-"""The problems P1 to P7 of the paper, and one more of its repository's."""
+"""P1 to P7, A1 to A3 and V of the paper, one more of its repository's, and others of ours."""

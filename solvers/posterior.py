@@ -129,6 +129,7 @@ class GPPosterior:
             "left": [sorted(op.items()) for op in separation.left],
             "right": [sorted(op.items()) for op in separation.right],
             "mixed": [[list(orders), c] for orders, c in separation.mixed.items()],
+            "free_constant": self.equation.free_constant,
             "floor": self.floor,
             "report": self.report.to_json(),
         }
@@ -159,7 +160,7 @@ class GPPosterior:
             grid = np.array(arrays[f"grid{i}"])
             axes.append(AxisDiscretisation(basis, grid, ends, separation, i))
         return cls(
-            StructuredEquation(axes, separation),
+            StructuredEquation(axes, separation, free_constant=bool(meta.get("free_constant"))),
             np.array(arrays["coefficients"]),
             SolutionReport.from_json(meta["report"]),
             floor=float(meta["floor"]),

@@ -1,6 +1,6 @@
 """A partial differential equation with its domain, conditions and data: what a solver solves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any, Self, cast
 
@@ -9,18 +9,31 @@ import sympy
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
-from solvers.conditions import Dirichlet, Face, check_array, faces_of, make_face
+from solvers.conditions import Condition, Dirichlet, FaceCondition, Initial, Observations
 from solvers.corners import check_corners
 from solvers.data import ArrayField, ExpressionField, LostField, as_number, read_field
 from solvers.domain import Box
-from solvers.equation import DifferentialOperator, Equation, check_data_names, read_equation
+from solvers.equation import Equation, check_data_names
 from solvers.expression import (
     RESERVED,
-    check_names,
     format_expression,
     read_expression,
 )
-from solvers.manufactured import derive_source
+from solvers.faces import Face, FaceReader, periodic_axes
+from solvers.manufactured import check_periodic, derive_sources
+from solvers.needs import Need, check_needs
+from solvers.nonlinear import Nonlinear
+from solvers.observations import Sensors, read_observations
+from solvers.operator import DifferentialOperator
+from solvers.parameters import check_used, read_unknown
+from solvers.system import (
+    highest_orders,
+    needed_orders,
+    read_exact,
+    read_parts,
+    read_system,
+)
+from solvers.well_posed import check_counts, check_ends, check_orders
 
 __all__ = ["Problem"]
 
@@ -28,15 +41,20 @@ Array = NDArray[np.float64]
 
 
 class Problem:
-    """A linear equation with constant coefficients on a box, with its conditions and data.
+    """An equation, or a system of them, on a box with its conditions and data.
 
     Parameters
     ----------
-    equation : str or sympy.Eq
-        With exactly one ``=``; derivatives by subscripts, such as ``"u_xx + u_yy = f"``.
+    equation : str, sympy.Eq or list of them
+        With exactly one ``=``; derivatives by subscripts, such as ``"u_xx + u*u_x = f"``.
         It is read, never evaluated.
     domain : Box
     conditions : condition or sequence of conditions
+    functions : sequence of str, optional
+        The names of the unknown functions of a system, one for each equation.
+    unknown : mapping, optional
+        Parameters to be found as well: ``{"c": (lower, upper)}`` is a constant, ``{"a":
+        "field"}`` a function of the axes, whose derivatives may stand in the equation too.
     **data : number, formula, callable or array
         What every other name in the equation stands for. A formula is of the axes and of
         data that are numbers; a callable takes one array for each axis, in order, and returns
@@ -46,14 +64,27 @@ class Problem:
     ----------
     axes : tuple of str
     dimension : int
-    function : str
-        The name of the unknown function.
-    operator : DifferentialOperator
-        The left side: its terms, each with orders and a coefficient.
-    orders : tuple of int
-        The highest order along each axis.
+    functions : tuple of str
+        The names of the unknown functions.
+    equations : tuple of Equation
+    operators : tuple of tuples of DifferentialOperator
+        The linear part: one row for each equation, one column for each function.
+    parameter_operators : tuple of mappings of name to DifferentialOperator
+        For each equation, where it is linear in an unknown parameter alone.
+    nonlinears : tuple of (Nonlinear or None)
+        The nonlinear part of each equation, products with unknown parameters among it.
+    sources : tuple of Field
+        What stands apart from the unknowns, on the right side.
+    orders_of : mapping of function to tuple of int
+        The highest order of each function along each axis, nonlinear terms included.
     faces : tuple of Face
-        Every face that has a condition.
+        Every condition at an end of an axis, with the weights of its derivatives; there may be
+        two at one end.
+    periodic : tuple of int
+        The axes, by number, that are periodic.
+    observations : tuple of Sensors
+        Blocks of values seen in the domain.
+    unknown : dict of name to (lower, upper) or "field"
     source_is_function : bool
         Whether the source has values everywhere, not at the grid's points only.
     has_exact : bool
@@ -61,8 +92,8 @@ class Problem:
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        If the equation cannot be read, is not linear with constant coefficients, is of an
-        order above two, or its names, data and conditions do not fit together.
+        If an equation cannot be read or differentiated, or equations, names, data and
+        conditions do not fit together.
 
     Examples
     --------
@@ -77,31 +108,38 @@ class Problem:
 
     def __init__(
         self,
-        equation: str | sympy.Eq,
+        equation: str | sympy.Eq | Sequence[str | sympy.Eq],
         domain: Box,
-        conditions: Dirichlet | Sequence[Dirichlet] = (),
+        conditions: Condition | Sequence[Condition] = (),
+        *,
+        functions: Sequence[str] | None = None,
+        unknown: Mapping[str, Any] | None = None,
         **data: Any,
     ) -> None:
-        self._build(equation, domain, conditions, data, exact=None)
+        self._build(equation, domain, conditions, data, {}, functions, unknown)
 
     @classmethod
     def from_exact(
         cls,
-        equation: str | sympy.Eq,
+        equation: str | sympy.Eq | Sequence[str | sympy.Eq],
         domain: Box,
-        exact: str | sympy.Expr,
-        conditions: Dirichlet | Sequence[Dirichlet] | None = None,
+        exact: str | sympy.Expr | Mapping[str, Any],
+        conditions: Condition | Sequence[Condition] | None = None,
+        *,
+        functions: Sequence[str] | None = None,
+        unknown: Mapping[str, Any] | None = None,
         **data: Any,
     ) -> Self:
         """A problem whose solution is known: its source and conditions are derived from it.
 
         Parameters
         ----------
-        equation, domain
-            As for `Problem`. One name that is neither axis, function nor data is the source
-            to derive; without one, `exact` has to satisfy the equation as it stands.
+        equation, domain, functions, unknown
+            As for `Problem`. In each equation one name that is neither axis, unknown nor data
+            is the source to derive; without one, `exact` has to satisfy it as it stands.
         exact
-            A formula of the axes.
+            A formula of the axes; for several unknowns a mapping of their names to formulas,
+            parameters included.
         conditions
             Those without a value take it from `exact`. None is `Dirichlet` on every face.
         **data : number or formula
@@ -120,28 +158,56 @@ class Problem:
         array([0.])
         """
         _check_domain(domain)
-        read = read_equation(equation, domain.axes, data)
-        formula = read_expression("exact", exact)
-        check_names("exact", formula, domain.axes, "give a formula of the axes")
+        parameters = read_unknown(unknown)
+        equations = read_system(equation, domain.axes, data, functions, parameters)
+        formulas = read_exact(exact, equations[0].functions, parameters, domain.axes)
         values = {name: _formula(name, value, domain.axes) for name, value in data.items()}
-        data = data | derive_source(read, formula, values, domain)
+        data = data | derive_sources(equations, formulas, values, domain)
         if conditions is None:
             conditions = [Dirichlet()]
-        return cls.with_exact(equation, domain, conditions, data, formula)
+        problem = cls.with_exact(
+            equation, domain, conditions, data, formulas, functions=functions, unknown=unknown
+        )
+        check_periodic(problem.exact_formulas, problem.periodic, problem.orders_of, domain)
+        return problem
 
     @classmethod
     def with_exact(
         cls,
-        equation: str | sympy.Eq,
+        equation: Any,
         domain: Box,
-        conditions: Dirichlet | Sequence[Dirichlet],
+        conditions: Condition | Sequence[Condition],
         data: Mapping[str, Any],
-        exact: sympy.Expr | None,
+        exact: Mapping[str, sympy.Expr],
+        *,
+        functions: Sequence[str] | None = None,
+        unknown: Mapping[str, Any] | None = None,
     ) -> Self:
-        """A problem of which the exact solution is known besides; nothing is derived."""
+        """A problem of which exact formulas are known besides; nothing is derived."""
         problem = cls.__new__(cls)
-        problem._build(equation, domain, conditions, data, exact=exact)
+        problem._build(equation, domain, conditions, data, exact, functions, unknown)
         return problem
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same problem where unknown parameters have these values, as data have.
+
+        Parameters
+        ----------
+        values : mapping of name to number, formula, callable or array
+        """
+        strange = sorted(set(values) - set(self.unknown))
+        if strange:
+            remedy = f"give values of {', '.join(self.unknown) or 'none: nothing is unknown'}"
+            raise ArgumentError("values", repr(strange[0]), remedy)
+        return self.with_exact(
+            [equation.text for equation in self.equations],
+            self.domain,
+            self.conditions,
+            self.data | dict(values),
+            self.exact_formulas,
+            functions=self.functions,
+            unknown={n: u for n, u in self.unknown.items() if n not in values},
+        )
 
     def _build(
         self,
@@ -149,52 +215,38 @@ class Problem:
         domain: Box,
         conditions: Any,
         data: Mapping[str, Any],
-        *,
-        exact: sympy.Expr | None,
+        exact: Mapping[str, sympy.Expr],
+        functions: Sequence[str] | None,
+        unknown: Mapping[str, Any] | None,
     ) -> None:
         self.domain = _check_domain(domain)
-        self.equation = read_equation(equation, domain.axes, data)
+        self.unknown = read_unknown(unknown)
+        self.equations = read_system(equation, domain.axes, data, functions, self.unknown)
+        self.functions = self.equations[0].functions
         self.conditions = _condition_list(conditions)
-        _check_data_keys(self.equation, data)
+        _check_data_keys(self.axes, data)
+        check_used(self.unknown, self.equations)
         self.data = dict(data)
         constants = {n: c for n, v in data.items() if (c := as_number(n, v)) is not None}
         fields = {n: read_field(n, v, self.axes, constants) for n, v in data.items()}
-        used = _names_in([*data.values(), *(c.value for c in self.conditions)])
-        check_data_names(self.equation, data, used)
+        used = _names_in([*data.values(), *_condition_values(self.conditions)])
+        check_data_names(self.equations, data, used)
 
-        formulas = {n: f.expression for n, f in fields.items() if isinstance(f, ExpressionField)}
-        form = self.equation.linear_form(formulas)
-        self.operator: DifferentialOperator = form.operator()
-        names = {cast(sympy.Symbol, s).name for s in form.source.free_symbols}
-        parts = {n: f for n, f in fields.items() if n in names and n not in formulas}
-        name = ", ".join(n for n in self.equation.data_names if n not in constants) or "equation"
-        self._source = ExpressionField(name, form.source, self.axes, parts)
-        self._exact = None if exact is None else ExpressionField("exact", exact, self.axes)
-        self.faces: tuple[Face, ...] = tuple(self._read_faces(constants))
+        read = [read_parts(one, fields, self.functions) for one in self.equations]
+        self.operators = tuple(parts.operators for parts in read)
+        self.parameter_operators = tuple(parts.parameter_operators for parts in read)
+        self.nonlinears = tuple(parts.nonlinear for parts in read)
+        self.sources = tuple(parts.source for parts in read)
+        self.orders_of = highest_orders(self.functions, read, self.dimension)
+        self._needed = needed_orders(self.functions, read, self.dimension)
+        self._exact = {n: ExpressionField("exact", e, self.axes) for n, e in exact.items()}
 
-    def _read_faces(self, constants: Mapping[str, sympy.Expr]) -> list[Face]:
-        faces: list[Face] = []
-        for condition in self.conditions:
-            names = faces_of(condition, self.domain)
-            if condition.of not in (None, self.function):
-                remedy = f"give {self.function!r}, the unknown function, or leave it out"
-                raise ArgumentError("of", repr(condition.of), remedy)
-            label = f"{type(condition).__name__} value on {', '.join(names)}"
-            value = condition.value
-            if value is None:
-                if self._exact is None:
-                    remedy = "give its value: there is no exact solution to take it from"
-                    raise ArgumentError("conditions", f"{condition} without a value", remedy)
-                value = self._exact.expression
-            field = read_field(label, value, self.axes, constants)
-            check_array(field, names)
-            faces += [make_face(condition, name, self.domain, field) for name in names]
-        names = [face.name for face in faces]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            remedy = "give one condition for each face"
-            raise ArgumentError("conditions", f"more than one on {', '.join(twice)}", remedy)
-        return faces
+        known = {name: formula for name, formula in exact.items() if name in self.functions}
+        reader = FaceReader(domain, self.orders_of, known, constants)
+        self.faces: tuple[Face, ...] = reader.read(self.conditions)
+        self.periodic = periodic_axes(self.conditions, domain)
+        seen = [c for c in self.conditions if isinstance(c, Observations)]
+        self.observations: tuple[Sensors, ...] = read_observations(seen, domain, self.functions)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -205,35 +257,60 @@ class Problem:
         return self.domain.dimension
 
     @property
+    def equation(self) -> Equation:
+        """The equation, where there is one."""
+        return self._alone(self.equations, "equations")
+
+    @property
     def function(self) -> str:
-        return self.equation.function
+        """The unknown function, where there is one."""
+        return self._alone(self.functions, "functions")
+
+    @property
+    def operator(self) -> DifferentialOperator:
+        """The linear part of the equation, where there is one."""
+        return self._alone(self.operators, "operators")[0]
+
+    @property
+    def nonlinear(self) -> Nonlinear | None:
+        """The nonlinear part of the equation, where there is one equation."""
+        return self._alone(self.nonlinears, "nonlinears")
 
     @property
     def orders(self) -> tuple[int, ...]:
-        return self.operator.orders
+        """The highest order along each axis, of any unknown function."""
+        return tuple(map(max, zip(*self.orders_of.values(), strict=True)))
 
     @property
-    def exact_formula(self) -> sympy.Expr | None:
-        return None if self._exact is None else self._exact.expression
+    def exact_formulas(self) -> dict[str, sympy.Expr]:
+        """The exact solution of each unknown, parameters included; empty if it is not known."""
+        return {name: field.expression for name, field in self._exact.items()}
 
     @property
     def has_exact(self) -> bool:
-        return self._exact is not None
+        return set(self.functions) <= set(self._exact)
 
     @property
     def source_is_function(self) -> bool:
-        return self._source.is_function
+        return all(source.is_function for source in self.sources)
 
     @property
     def source_is_lost(self) -> bool:
         """Whether it was a callable that a file could not hold."""
-        return any(isinstance(part, LostField) for part in self._source.parts.values())
+        return any(isinstance(part, LostField) for s in self.sources for part in s.parts.values())
 
     @property
     def source_shape(self) -> tuple[int, ...] | None:
         """The shape of the grid that arrays in the source are for; None without one."""
-        arrays = [p for p in self._source.parts.values() if isinstance(p, ArrayField)]
+        parts = [part for source in self.sources for part in source.parts.values()]
+        arrays = [part for part in parts if isinstance(part, ArrayField)]
         return arrays[0].values.shape if arrays and not self.source_is_lost else None
+
+    def _alone(self, items: tuple[Any, ...], name: str) -> Any:
+        if len(self.functions) > 1:
+            given = f"a system of {len(self.functions)} equations"
+            raise ArgumentError("problem", given, f"use problem.{name}, one for each")
+        return items[0]
 
     def source(self, *coordinates: Array) -> Array:
         """The right side at points, in the broadcast shape of one array for each axis.
@@ -243,7 +320,7 @@ class Problem:
         ArgumentError
             If it is an array (`source_is_function` is false), or not finite there.
         """
-        return self._source(*coordinates)
+        return self._alone(self.sources, "sources")(*coordinates)
 
     def source_on_grid(self, axes: Sequence[Array]) -> Array:
         """The right side on the product of the axes, shape (n1, ..., nd).
@@ -253,26 +330,77 @@ class Problem:
         ArgumentError
             If it was given as an array of another shape, or is not finite there.
         """
-        return np.ascontiguousarray(self._source.on_grid(axes))
+        return np.ascontiguousarray(self._alone(self.sources, "sources").on_grid(axes))
 
-    def exact(self, points: Array) -> Array:
+    @property
+    def constant_is_free(self) -> bool:
+        """Whether a solution plus any constant is a solution too: pure Neumann Poisson.
+
+        Equation and conditions hold derivatives only; a solver has to fix the mean.
+        """
+        if len(self.functions) > 1 or not (self.faces or self.periodic):
+            return False
+        values = any(face.alpha for face in self.faces) or self.observations
+        nonlinear = self.nonlinear.derivatives if self.nonlinear else ()
+        present = [term.orders for term in self.operator.terms]
+        present += [d.orders for d in nonlinear if d.function in self.functions]
+        return not values and all(map(any, present))
+
+    def exact(self, points: Array, of: str | None = None) -> Array:
         """The exact solution at points of shape (m, d): shape (m,).
+
+        Parameters
+        ----------
+        points
+        of
+            The unknown function or parameter, where there are several.
 
         Raises
         ------
         ArgumentError
             If it is not known.
         """
-        if self._exact is None:
+        name = self.function if of is None else of
+        if name not in self._exact:
             remedy = "make the problem with Problem.from_exact"
             raise ArgumentError("problem", "one without an exact solution", remedy)
-        return self._exact(*np.asarray(points, dtype=np.float64).T)
+        return self._exact[name](*np.asarray(points, dtype=np.float64).T)
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What this problem asks of a solver beyond Dirichlet problems of second order."""
+        operators = [operator for row in self.operators for operator in row]
+        terms = [term for operator in operators for term in operator.terms]
+        found = {
+            Need.SLOPES: not all(face.of_values for face in self.faces),
+            Need.PERIODIC: bool(self.periodic),
+            Need.OBSERVATIONS: bool(self.observations),
+            Need.FREE_CONSTANT: self.constant_is_free,
+            Need.HIGH_ORDER: any(sum(term.orders) > 2 for term in terms)
+            or any(order > 2 for orders in self.orders_of.values() for order in orders),
+            Need.VARIABLE: any(term.field is not None for term in terms),
+            Need.NONLINEAR: any(part is not None for part in self.nonlinears),
+            Need.SYSTEM: len(self.functions) > 1,
+            Need.UNKNOWN: bool(self.unknown),
+        }
+        return frozenset(need for need, present in found.items() if present)
+
+    def require(self, supported: Collection[Need], solver: str) -> None:
+        """Raise unless a solver that can do what is `supported` can solve this problem.
+
+        Raises
+        ------
+        ArgumentError
+            It names what the solver does not do.
+        """
+        check_needs(self.needs, supported, solver)
 
     def check_conditions(self) -> None:
         """Raise where conditions are missing; warn where they contradict each other.
 
-        An axis along which the equation is of order two needs a condition on both of its
-        faces, one of order one on either. Solvers call it once they accept the equation.
+        An axis along which the equation is of order k needs k conditions over its two ends,
+        unless it is periodic or there are observations. Solvers call it once they accept the
+        equation.
 
         Raises
         ------
@@ -284,25 +412,21 @@ class Problem:
         NumericalWarning
             If two faces disagree where they meet; it holds the misfit and the place.
         """
-        present = {face.name for face in self.faces}
-        missing: list[str] = []
-        for axis, order in zip(self.axes, self.orders, strict=True):
-            absent = [name for name in (f"{axis}-", f"{axis}+") if name not in present]
-            if len(absent) > 2 - order:
-                missing += absent if order == 2 else [" or ".join(absent)]
-        if missing:
-            first = missing[0].split()[0]
-            remedy = f"give one on each, such as Dirichlet(0, on={first!r})"
-            faces = "face" if len(missing) == 1 else "faces"
-            raise ArgumentError("conditions", f"none on {faces} {', '.join(missing)}", remedy)
+        check_orders(self.domain, self.orders_of, self.faces)
+        seen = bool(self.observations)
+        check_counts(self.domain, self._needed, self.faces, self.periodic, seen=seen)
+        if len(self.functions) == 1:
+            check_ends(self.domain, self.operator, self.faces)
         check_corners(self.faces, self.domain)
 
     def __repr__(self) -> str:
+        more = f", functions={list(self.functions)}" if len(self.functions) > 1 else ""
+        more += f", unknown={self.unknown}" if self.unknown else ""
         data = "".join(f", {name}={_show(value)}" for name, value in self.data.items())
         conditions = ", ".join(map(repr, self.conditions))
         return (
-            f"{type(self).__name__}({self.equation.text!r}, {self.domain}, "
-            f"conditions=[{conditions}]{data})"
+            f"{type(self).__name__}({_show_equations(self.equations)}, {self.domain}, "
+            f"conditions=[{conditions}]{more}{data})"
         )
 
 
@@ -312,25 +436,31 @@ def _check_domain(domain: Any) -> Box:
     return domain
 
 
-def _condition_list(conditions: Any) -> tuple[Dirichlet, ...]:
-    if isinstance(conditions, Dirichlet):
+def _condition_list(conditions: Any) -> tuple[Condition, ...]:
+    if isinstance(conditions, Condition):
         return (conditions,)
     if conditions is None or isinstance(conditions, str) or not isinstance(conditions, Sequence):
         remedy = "give a list of conditions, such as [Dirichlet('sin(x)')]"
         raise ArgumentTypeError("conditions", repr(conditions), remedy)
     for condition in conditions:
-        if not isinstance(condition, Dirichlet):
+        if not isinstance(condition, Condition):
             remedy = "give conditions such as Dirichlet('sin(x)')"
             raise ArgumentTypeError("conditions", repr(condition), remedy)
     return tuple(conditions)
 
 
-def _check_data_keys(equation: Equation, data: Mapping[str, Any]) -> None:
+def _condition_values(conditions: Sequence[Condition]) -> list[Any]:
+    values = [c.value for c in conditions if isinstance(c, FaceCondition)]
+    starts = [c for c in conditions if isinstance(c, Initial)]
+    return [*values, *(c.value for c in starts), *(c.velocity for c in starts)]
+
+
+def _check_data_keys(axes: tuple[str, ...], data: Mapping[str, Any]) -> None:
     remedy = "choose another name for this data"
     for name in data:
         if not name.isidentifier() or iskeyword(name) or name in RESERVED:
             raise ArgumentError(name, "a name that has another meaning in a formula", remedy)
-        if name in equation.axes:
+        if name in axes:
             raise ArgumentError(name, "data with the name of an axis", remedy)
 
 
@@ -346,6 +476,11 @@ def _formula(name: str, value: Any, axes: tuple[str, ...]) -> sympy.Expr:
         remedy = "give a number or a formula: a source is derived from it"
         raise ArgumentError(name, str(field), remedy)
     return field.expression
+
+
+def _show_equations(equations: Sequence[Equation]) -> str:
+    texts = [equation.text for equation in equations]
+    return repr(texts[0] if len(texts) == 1 else texts)
 
 
 def _show(value: Any) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.conditions import Face
+from solvers.faces import Face
 from solvers.problem import Problem
 from solvers.samples import Samples
 

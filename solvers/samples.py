@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.conditions import Face
+from solvers.faces import Face
 from solvers.problem import Problem
 
 __all__ = ["Samples", "sample_problem"]

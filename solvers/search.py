@@ -263,7 +263,7 @@ def _attempt(
         axes.append(axis)
         lines = [c.frequency for c in basis.components if math.isinf(c.lengthscale)]
         band.append(max(lines, default=0.0))
-    equation = StructuredEquation(axes, separation)
+    equation = StructuredEquation(axes, separation, free_constant=problem.constant_is_free)
     data = equation.compress(samples.source, samples.values)
     coefficients = equation.solve(data)
 

@@ -143,7 +143,10 @@ class Solution:
         x, give_back = self._read(points)
         source = self.problem.source(*x.T)
         terms = self.problem.operator.terms
-        left = sum(term.coefficient * self.posterior.mean(x, term.orders) for term in terms)
+        left = sum(term(*x.T) * self.posterior.mean(x, term.orders) for term in terms)
+        if nonlinear := self.problem.nonlinear:
+            derivatives = {d: self.posterior.mean(x, d.orders) for d in nonlinear.derivatives}
+            left = left + nonlinear(derivatives, *x.T)
         return give_back(left - source)
 
     def error(self, points: Any = None) -> float:

@@ -5,6 +5,7 @@ Nothing that is read is run: there is no pickle, and formulas go through the par
 64 characters set to zero, so that no bit of it can change unnoticed, headers included.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -19,7 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernelgp.errors import ArgumentError, CheckpointError
-from solvers.conditions import Dirichlet
+from solvers.conditions import (
+    Condition,
+    Dirichlet,
+    Initial,
+    Neumann,
+    Observations,
+    Periodic,
+    Robin,
+)
 from solvers.data import LostField
 from solvers.domain import Box
 from solvers.expression import format_expression, parse_expression
@@ -35,6 +44,8 @@ __all__ = ["load_parts", "save_parts"]
 _FORMAT, _VERSION = "kernelgp.solution", "1"
 _KEY = b'"sha256":"'
 _BLANK = b"0" * 64
+# What conditions hold that may be a formula, an array or a callable; the rest is plain.
+_DATA = ("value", "velocity", "points", "values")
 
 
 def save_parts(
@@ -125,39 +136,63 @@ def _checked_metadata(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _problem_header(problem: Problem, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    exact = problem.exact_formula
+    exact = problem.exact_formulas
     return {
-        "equation": problem.equation.text,
+        "equations": [equation.text for equation in problem.equations],
+        "functions": list(problem.functions),
+        "unknown": problem.unknown,
         "domain": [[a, *b] for a, b in zip(problem.axes, problem.domain.bounds, strict=True)],
         "data": {name: _put(name, value, tensors) for name, value in problem.data.items()},
         "conditions": [
-            {
-                "kind": type(condition).__name__,
-                "value": _put(f"conditions/{i}", condition.value, tensors),
-                "on": condition.on if isinstance(condition.on, str | None) else [*condition.on],
-                "of": condition.of,
-            }
+            _condition_header(f"conditions/{i}", condition, tensors)
             for i, condition in enumerate(problem.conditions)
         ],
-        "exact": None if exact is None else _put("exact", exact, tensors),
+        "exact": {name: _put("exact", formula, tensors) for name, formula in exact.items()},
     }
 
 
 def _problem(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Problem:
-    kinds = {"Dirichlet": Dirichlet}
-    exact = None if header["exact"] is None else _get("exact", header["exact"], tensors)
-    if isinstance(exact, LostField):
-        exact = None
+    exact = {name: _get("exact", stored, tensors) for name, stored in header["exact"].items()}
+    exact = {name: formula for name, formula in exact.items() if isinstance(formula, sympy.Expr)}
     conditions = [
-        kinds[c["kind"]](_get(f"conditions/{i}", c["value"], tensors), c["on"], c["of"])
-        for i, c in enumerate(header["conditions"])
+        _condition(f"conditions/{i}", c, tensors) for i, c in enumerate(header["conditions"])
     ]
     return Problem.with_exact(
-        header["equation"],
+        header["equations"],
         Box(**{axis: (lo, hi) for axis, lo, hi in header["domain"]}),
         conditions,
         {name: _get(name, value, tensors) for name, value in header["data"].items()},
         exact,
+        functions=header["functions"],
+        unknown=header["unknown"],
+    )
+
+
+def _condition_header(
+    name: str, condition: Condition, tensors: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
+    header: dict[str, Any] = {"kind": type(condition).__name__}
+    for field in dataclasses.fields(condition):  # pyright: ignore[reportArgumentType]
+        value = getattr(condition, field.name)
+        if field.name in _DATA:
+            header[field.name] = _put(f"{name}/{field.name}", value, tensors)
+        else:
+            header[field.name] = [*value] if isinstance(value, Sequence) else value
+            header[field.name] = value if isinstance(value, str) else header[field.name]
+    return header
+
+
+def _condition(
+    name: str, header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+) -> Condition:
+    kinds = (Dirichlet, Initial, Neumann, Observations, Periodic, Robin)
+    kind = {kind.__name__: kind for kind in kinds}[header["kind"]]
+    return kind(
+        **{
+            key: _get(f"{name}/{key}", value, tensors) if key in _DATA else value
+            for key, value in header.items()
+            if key != "kind"
+        }
     )
 
 

@@ -24,6 +24,9 @@ __all__ = ["Data", "StructuredEquation"]
 
 Array = NDArray[np.float64]
 
+# Relative to the operator on a function of the size of the box.
+_SHIFT = 1e-5
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -50,6 +53,8 @@ class StructuredEquation:
         One discretisation for each axis.
     separation : Separation
         The operator that they discretise.
+    free_constant : bool
+        Whether equation and conditions leave a constant free. The solution then has mean zero.
 
     Raises
     ------
@@ -57,14 +62,22 @@ class StructuredEquation:
         From `solve`, if the discrete equation is singular.
     """
 
-    def __init__(self, axes: Sequence[AxisDiscretisation], separation: Separation) -> None:
+    def __init__(
+        self,
+        axes: Sequence[AxisDiscretisation],
+        separation: Separation,
+        *,
+        free_constant: bool = False,
+    ) -> None:
         self.axes, self.separation = tuple(axes), separation
+        self.free_constant = free_constant
         free = [axis.rotation[:, axis.n_conditions :] for axis in axes]
         products = [
             [a.test.T @ m @ f for a, m, f in zip(axes, matrices, free, strict=True)]
             for matrices in self._mixed_products
         ]
-        self._system = InteriorSystem([axis.pencil for axis in axes], products)
+        shift = self._shift if free_constant else 0.0
+        self._system = InteriorSystem([axis.pencil for axis in axes], products, shift=shift)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -114,7 +127,25 @@ class StructuredEquation:
         solution = self._inside(data.source - self.apply(known))
         for _ in range(1):
             solution += self._inside(data.source - self.apply(known + solution))
-        return known + solution
+        return self.centre(known + solution)
+
+    def centre(self, coefficients: Array) -> Array:
+        """Without the mean over the box, where a constant is free."""
+        if not self.free_constant:
+            return coefficients
+        means = [c[None] / (a.basis.upper - a.basis.lower) for c, a in self._constants]
+        return coefficients - along_all(
+            [c[:, None] for c, _ in self._constants], along_all(means, coefficients)
+        )
+
+    def centre_transposed(self, functional: Array) -> Array:
+        """The functional of the centred solution that this one is."""
+        if not self.free_constant:
+            return functional
+        means = [c[:, None] / (a.basis.upper - a.basis.lower) for c, a in self._constants]
+        return functional - along_all(
+            means, along_all([c[None] for c, _ in self._constants], functional)
+        )
 
     def adjoint(self, functional: Array) -> Data:
         """Weights w of the data for which ``<w, data> = <functional, solve(data)>``.
@@ -123,6 +154,7 @@ class StructuredEquation:
         ----------
         functional : ndarray, shape (r1, ..., rd, k)
         """
+        functional = self.centre_transposed(functional)
         rotated = along_all([axis.rotation.T for axis in self.axes], functional)
         interior = rotated[self._interior]
         weights = along_all([a.test for a in self.axes], self._system.solve_transposed(interior))
@@ -152,6 +184,21 @@ class StructuredEquation:
             total += others * float(np.log(diagonal).sum())
             free[i] -= axis.n_conditions
         return total
+
+    @cached_property
+    def _constants(self) -> list[tuple[Array, AxisDiscretisation]]:
+        """Coefficients of the function one on each axis: its products with the orthonormal q."""
+        return [(a.basis.evaluate(a.basis.nodes)[0].T @ a.basis.node_weights, a) for a in self.axes]
+
+    @property
+    def _shift(self) -> float:
+        """Far below the least eigenvalue that is not zero, on the side where there is none."""
+        left = self.separation.left[0]
+        sizes = [
+            max(abs(c) / (a.basis.upper - a.basis.lower) ** k for k, c in operator.items())
+            for operator, a in zip(self.separation.left, self.axes, strict=True)
+        ]
+        return -math.copysign(_SHIFT * min(sizes), left[max(left)])
 
     @cached_property
     def products(self) -> list[list[Array]]:

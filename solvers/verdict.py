@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from solvers.conditions import Face
 from solvers.data import ArrayField, LostField
+from solvers.faces import Face
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
 
@@ -128,12 +128,19 @@ def residual_on(
     size = _rms(posterior.mean_on_grid(axes, (0,) * problem.dimension))
     left, scale = np.zeros_like(source), _rms(source)
     for term in problem.operator.terms:
-        values = term.coefficient * posterior.mean_on_grid(axes, term.orders)
+        coefficient = term.on_grid(axes)
+        values = coefficient * posterior.mean_on_grid(axes, term.orders)
         # Where every term is zero, what rounding leaves is held against the derivative that
         # a function of this size may well have.
         lengths = zip(problem.domain.lengths, term.orders, strict=True)
-        usual = abs(term.coefficient) * size / math.prod(length**k for length, k in lengths)
+        usual = _rms(coefficient) * size / math.prod(length**k for length, k in lengths)
         left, scale = left + values, max(scale, _rms(values), usual)
+    if problem.nonlinear is not None:
+        derivatives = {
+            d: posterior.mean_on_grid(axes, d.orders) for d in problem.nonlinear.derivatives
+        }
+        values = problem.nonlinear.on_grid(derivatives, axes)
+        left, scale = left + values, max(scale, _rms(values))
     return left - source, scale
 
 
@@ -221,7 +228,7 @@ def _product(axes: Sequence[Array]) -> Array:
     return np.stack([c.ravel() for c in np.meshgrid(*axes, indexing="ij")], axis=1)
 
 
-def _rms(values: Array) -> float:
+def _rms(values: Array | float) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 

@@ -50,9 +50,11 @@ def tasks(options: Options) -> list[Task]:
 def _gallery(*, quick: bool) -> Iterator[Task]:
     for name in gallery:
         entry = gallery[name]
-        if not (quick and entry.problem.dimension > 1):
+        needs, dimension = entry.problem.needs, entry.problem.dimension
+        if needs <= GPSolver.supported and not (quick and dimension > 1):
             params = {"grid": list(entry.grid)}
-            yield _task(name, lambda entry=entry: entry.problem, entry.grid, params)
+            peer = needs <= ChebyshevSolver.supported and dimension <= 2
+            yield _task(name, lambda entry=entry: entry.problem, entry.grid, params, peer=peer)
 
 
 def _chirp() -> Problem:
@@ -64,6 +66,8 @@ def _task(
     make_problem: Callable[[], Problem],
     grid: Sequence[int],
     params: Mapping[str, Any],
+    *,
+    peer: bool = True,
 ) -> Task:
     def make(seed: int) -> Case:
         problem = make_problem()
@@ -73,8 +77,10 @@ def _task(
         points = np.random.default_rng(seed).uniform(low, high, size=(count, problem.dimension))
         return Case(problem, tuple(grid), points)
 
-    methods = (Method(OURS, _solve_by_gp), Method(PEER, _solve_by_collocation))
-    return Task(name, make, _score, methods, params, repeats=3)
+    methods = [Method(OURS, _solve_by_gp)]
+    if peer:
+        methods.append(Method(PEER, _solve_by_collocation))
+    return Task(name, make, _score, tuple(methods), params, repeats=3)
 
 
 def _solve_by_gp(case: Case) -> Callable[[], tuple[Solution, bool]]:

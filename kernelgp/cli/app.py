@@ -97,7 +97,8 @@ def problems() -> None:
     columns = ("name", "equation", "solution", "domain", "grid", "published error")
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for entry in gallery.values():
-        grid, error = "x".join(map(str, entry.grid)), f"{entry.published:.1e}"
+        grid = "x".join(map(str, entry.grid))
+        error = "" if entry.published is None else f"{entry.published:.1e}"
         sides = zip(entry.domain.axes, entry.domain.bounds, strict=True)
         domain = ", ".join(f"{axis} in [{low:.4g}, {high:.4g}]" for axis, (low, high) in sides)
         table.add_row(entry.name, entry.equation, entry.exact, domain, grid, error)

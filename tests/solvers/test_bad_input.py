@@ -104,14 +104,14 @@ def test_equation_that_cannot_be_read(equation, message):
         Problem(equation, LINE, conditions=[Dirichlet(0)], f="1")
 
 
-@pytest.mark.parametrize("equation", ["u_xxx = f", "u_xxxx = f"])
-def test_equation_of_too_high_an_order(equation):
-    with pytest.raises(ArgumentError, match="order"):
-        Problem(equation, LINE, conditions=[Dirichlet(0)], f="1")
+@pytest.mark.parametrize("order", [5, 9])
+def test_equation_of_too_high_an_order(order):
+    with pytest.raises(ArgumentError, match=f"order {order}"):
+        solve(Problem(f"u_{'x' * order} = f", LINE, conditions=[Dirichlet(0)], f="1"))
 
 
 def test_nonlinear_equation():
-    with pytest.raises(ArgumentError, match=r"equation: got .*linear"):
+    with pytest.raises(ArgumentError, match="one with nonlinear terms, which GPSolver does not"):
         solve(Problem("u_xx + u**3 = f", LINE, conditions=[Dirichlet(0)], f="1"))
 
 
