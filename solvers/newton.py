@@ -14,6 +14,7 @@ C. T. Kelley, *Iterative Methods for Linear and Nonlinear Equations*, SIAM, 1995
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse.linalg
@@ -86,6 +87,7 @@ def _iterate(system: "_GridSystem", C: Array) -> tuple[Array, int]:
         given = f"{text!r}, which is not finite at a first guess"
         raise ArgumentError("equation", given, "write it so that it is defined near the faces")
     forcing = _LINEAR_FORCING if linear else _FORCING
+    step = 0
     for step in range(1, _MOST_STEPS + 1):
         size, before = np.linalg.norm(residual), _relative(residual, C)
         try:
@@ -159,8 +161,10 @@ class _GridSystem:
 
         may_be_dense = len(self._rows) <= 2 and C.size <= _MOST_DENSE
         if not self._is_far:
+            # scipy's annotations know subclasses of its operator only.
+            operator: Any = scipy.sparse.linalg.LinearOperator
             move, failed = scipy.sparse.linalg.gmres(
-                scipy.sparse.linalg.LinearOperator((C.size, C.size), matvec=product, dtype=float),
+                operator((C.size, C.size), matvec=product, dtype=float),
                 residual.ravel(),
                 rtol=forcing,
                 restart=min(_FEW_ITERATIONS if may_be_dense else _MOST_ITERATIONS, C.size),
@@ -191,7 +195,7 @@ class _GridSystem:
         n = math.prod(sizes)
         projected = along_all([w.T for w in tests], left_over)
         move = np.linalg.solve(matrix.reshape(n, n), projected.ravel())
-        return along_all(free, move.reshape(sizes))
+        return along_all(free, np.asarray(move, np.float64).reshape(sizes))
 
     def _slope_at(self, C: Array) -> list[GridTerm]:
         terms = list(self._linear)
