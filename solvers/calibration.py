@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from solvers.axis_basis import AxisBasis
 from solvers.deviation import NUGGET, Deviation
 from solvers.evidence import Observed, learn_weights
+from solvers.neighbour import ConstantTerm, on_functions
 from solvers.problem import Problem
 from solvers.resolution import Resolution
 from solvers.samples import Samples
@@ -81,9 +82,9 @@ def calibrate(
         amplitude, evidence = _line_evidence(equation, samples)
     else:
         amplitude, evidence = _tensor_evidence(equation, data, coefficients)
-    if resolution.worst <= _ROUNDING or not problem.source_is_function:
+    if resolution.worst <= _ROUNDING or not on_functions(problem):
         return Calibration(amplitude, 0.0, evidence)
-    surprise = _held_out_surprise(problem, equation, coefficients, amplitude, seed)
+    surprise = _held_out_surprise(problem, samples.terms, equation, coefficients, amplitude, seed)
     return Calibration(max(1.0, surprise) * amplitude, resolution.misfit, evidence)
 
 
@@ -134,6 +135,7 @@ def _coefficient_evidence(equation: StructuredEquation, coefficients: Array) -> 
 
 def _held_out_surprise(
     problem: Problem,
+    terms: Sequence[ConstantTerm],
     equation: StructuredEquation,
     coefficients: Array,
     amplitude: float,
@@ -143,15 +145,19 @@ def _held_out_surprise(
     # Other points than those that the prior was chosen by.
     rng = np.random.default_rng([seed, 1])
     points = [rng.uniform(lo, hi, _HELD_OUT) for lo, hi in problem.domain.bounds]
-    rows = [_term_rows(equation, points, t.orders, t.coefficient) for t in problem.operator.terms]
-    left = np.sum([evaluate_at(product, coefficients) for product in rows], axis=0)
+
+    def mean(orders: tuple[int, ...]) -> Array:
+        return evaluate_at(_term_rows(equation, points, orders, 1.0), coefficients)
+
+    left = np.sum([t(*points) * mean(t.orders) for t in problem.operator.terms], axis=0)
+    if problem.nonlinear is not None:
+        values = {d: mean(d.orders) for d in problem.nonlinear.derivatives}
+        left = left + problem.nonlinear(values, *points)
     residual = left - np.asarray(problem.source(*points))
+    rows = [_term_rows(equation, points, orders, c) for orders, c in terms]
     deviation = Deviation(equation)
     # An upper bound: the terms are taken to miss the same.
-    left_out = np.sum(
-        [abs(t.coefficient) * deviation.left_out(points, t.orders) for t in problem.operator.terms],
-        axis=0,
-    )
+    left_out = np.sum([abs(c) * deviation.left_out(points, orders) for orders, c in terms], axis=0)
     claimed = amplitude * np.hypot(deviation.std(rows), left_out)
     return float(np.sqrt(np.mean(np.square(residual / claimed))))
 

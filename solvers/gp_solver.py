@@ -43,6 +43,8 @@ _FEWEST_POINTS = 4
 _SMOOTHNESS = {"gaussian": 8, "student": 4, "matern52": 4}
 # What the map method and rough kernels solve beyond the plain; the former says more itself.
 _ROUGH = frozenset({Need.SLOPES})
+# What it does where the equation is linear with constant coefficients only.
+_OF_CONSTANTS = frozenset({Need.FREE_CONSTANT})
 _FREE_CONSTANT = (
     "solve: equation and conditions hold for any constant added to the solution; it was given the "
     "mean zero. Give a value on a face, or an observation, to fix it otherwise."
@@ -51,7 +53,10 @@ _MAP_SHAPE = PriorShape(2.0, 2.0)
 
 
 class GPSolver:
-    """A Gaussian process solver for linear PDEs on boxes.
+    """A Gaussian process solver for PDEs on boxes.
+
+    Deviations of nonlinear equations, and of those whose coefficients vary, are those of a
+    linear neighbour with constant coefficients.
 
     Parameters
     ----------
@@ -85,7 +90,7 @@ class GPSolver:
 
     #: What it solves beyond linear second-order equations with values on the faces.
     supported: ClassVar[frozenset[Need]] = frozenset(
-        {Need.SLOPES, Need.HIGH_ORDER, Need.FREE_CONSTANT}
+        {Need.SLOPES, Need.HIGH_ORDER, Need.FREE_CONSTANT, Need.VARIABLE, Need.NONLINEAR}
     )
 
     def __init__(
@@ -146,7 +151,8 @@ class GPSolver:
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
         if self._is_smooth:
-            problem.require(self.supported, "GPSolver")
+            varies = {Need.VARIABLE, Need.NONLINEAR} & problem.needs
+            problem.require(self.supported - (_OF_CONSTANTS if varies else set()), "GPSolver")
         else:
             problem.require(_ROUGH, repr(self))
         problem.check_conditions()
@@ -182,7 +188,7 @@ class GPSolver:
         best = search_prior(problem, samples, tones, smooth=smooth, seed=seed)
         calibration = calibrate(
             problem,
-            samples,
+            best.samples,
             best.equation,
             best.data,
             best.coefficients,
@@ -203,6 +209,7 @@ class GPSolver:
             nugget=NUGGET,
             prior=best.number,
             seconds=time.perf_counter() - started,
+            newton_steps=best.newton_steps,
         )
         return GPPosterior(best.equation, best.coefficients, report, floor=calibration.floor)
 

@@ -40,6 +40,8 @@ class SolutionReport:
     prior : int
         The rung of the ladder that was taken, 1 for the narrowest (`solvers.prior`).
     seconds : float
+    newton_steps : int
+        0 where one direct solve was enough.
     """
 
     method: str
@@ -55,6 +57,7 @@ class SolutionReport:
     nugget: float
     prior: int
     seconds: float
+    newton_steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Fields as plain numbers, lists and strings."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.faces import Face
+from solvers.neighbour import on_functions
 from solvers.problem import Problem
 from solvers.samples import Samples
 
@@ -69,7 +70,7 @@ class Resolution:
 
 def measure(problem: Problem, samples: Samples, mean: Mean, rng: np.random.Generator) -> Resolution:
     """Residual and boundary error, at random points where the data are functions."""
-    axes = _random_axes(problem, rng) if problem.source_is_function else list(samples.axes)
+    axes = _random_axes(problem, rng) if on_functions(problem) else list(samples.axes)
     residual, scale = _residual(problem, mean, axes)
     size = float(np.abs(mean(axes, (0,) * problem.dimension)).max())
     worst = max(_face_error(problem, samples, mean, face, rng) for face in problem.faces)
@@ -118,12 +119,17 @@ def _residual(problem: Problem, mean: Mean, axes: Sequence[Array]) -> tuple[Arra
     size = _rms(mean(axes, (0,) * problem.dimension))
     left, scale = np.zeros_like(source), _rms(source)
     for term in problem.operator.terms:
-        values = term.coefficient * mean(axes, term.orders)
+        coefficient = term.on_grid(axes)
+        values = coefficient * mean(axes, term.orders)
         # Where every term is zero, what rounding leaves is held against the derivative that
         # a function of this size may well have.
         units = zip(problem.domain.lengths, term.orders, strict=True)
-        usual = abs(term.coefficient) * size / math.prod(length**k for length, k in units)
+        usual = _rms(coefficient) * size / math.prod(length**k for length, k in units)
         left, scale = left + values, max(scale, _rms(values), usual)
+    if problem.nonlinear is not None:
+        derivatives = {d: mean(axes, d.orders) for d in problem.nonlinear.derivatives}
+        values = problem.nonlinear.on_grid(derivatives, axes)
+        left, scale = left + values, max(scale, _rms(values))
     return left - source, scale
 
 
@@ -142,7 +148,7 @@ def _face_error(
     return float(np.abs(misfit).max())
 
 
-def _rms(values: Array) -> float:
+def _rms(values: Array | float) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 

@@ -1,11 +1,13 @@
 """A problem's data on a grid: the source, and the values on the faces that carry the solution."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.faces import Face
+from solvers.neighbour import ConstantTerm, neighbour_terms
 from solvers.problem import Problem
 
 __all__ = ["Samples", "sample_problem"]
@@ -28,6 +30,9 @@ class Samples:
         Their values, of the grid's shape without that axis.
     spare : tuple of Face
         Faces with a condition that the equation does not need: checked, not imposed.
+    terms : tuple of (orders, coefficient)
+        Of the linear neighbour with constant coefficients, which is the equation where that is
+        linear and its coefficients constant.
     """
 
     axes: tuple[Array, ...]
@@ -35,6 +40,7 @@ class Samples:
     faces: tuple[tuple[Face, ...], ...]
     values: tuple[tuple[Array, ...], ...]
     spare: tuple[Face, ...]
+    terms: tuple[ConstantTerm, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,11 +50,12 @@ class Samples:
 def sample_problem(problem: Problem, grid: tuple[int, ...]) -> Samples:
     """Evaluate the data of `problem` on a uniform grid, ends included."""
     axes = problem.domain.uniform_axes(grid)
+    terms = tuple(neighbour_terms(problem, axes))
     faces, spare = [], []
     for axis in range(problem.dimension):
         given = [face for face in problem.faces if face.axis == axis]
         if problem.orders[axis] == 1 and len(given) == 2:
-            end = _upstream_end(problem, axis)
+            end = _upstream_end(problem, terms, axis)
             spare += [face for face in given if face.end != end]
             given = [face for face in given if face.end == end]
         faces.append(tuple(given))
@@ -60,10 +67,10 @@ def sample_problem(problem: Problem, grid: tuple[int, ...]) -> Samples:
         for on_axis in faces
     )
     source = np.asarray(problem.source_on_grid(axes), float)
-    return Samples(tuple(axes), source, tuple(faces), values, tuple(spare))
+    return Samples(tuple(axes), source, tuple(faces), values, tuple(spare), terms)
 
 
-def _upstream_end(problem: Problem, axis: int) -> int:
+def _upstream_end(problem: Problem, terms: Sequence[ConstantTerm], axis: int) -> int:
     """The end of a first-order axis from which the solution is carried, where both are given.
 
     With a wave on the other axes the solution is ``exp(λ x)``: a condition belongs where it
@@ -71,17 +78,14 @@ def _upstream_end(problem: Problem, axis: int) -> int:
     neither grows nor decays, it travels: the last such axis starts at its lower end, and the
     others at the end from which the characteristics enter with it.
     """
-    terms = problem.operator.terms
     unit = tuple(int(k == axis) for k in range(problem.dimension))
-    speed = sum(t.coefficient for t in terms if t.orders == unit)
-    even = [t for t in terms if t.orders[axis] == 0 and sum(t.orders) == 2]
+    speed = sum(c for orders, c in terms if orders == unit)
+    even = [(o, c) for o, c in terms if o[axis] == 0 and sum(o) == 2]
     # A pure second derivative of a wave has the sign of minus its coefficient.
-    growth = sum(t.coefficient for t in even if 2 in t.orders) * speed
+    growth = sum(c for orders, c in even if 2 in orders) * speed
     if growth:
         return 0 if growth < 0 else 1
-    slopes = {
-        t.orders.index(1): t.coefficient for t in terms if sum(t.orders) == 1 and 1 in t.orders
-    }
+    slopes = {o.index(1): c for o, c in terms if sum(o) == 1 and 1 in o}
     both = {k for k in slopes if len([f for f in problem.faces if f.axis == k]) == 2}
     single = [f for f in problem.faces if f.axis in slopes and f.axis not in both]
     if single:

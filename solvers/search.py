@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from kernelgp.errors import ArgumentError, ConvergenceWarning
 from solvers.axis_basis import AxisBasis
 from solvers.discretisation import AxisDiscretisation, Basis, Condition
+from solvers.neighbour import is_its_own_neighbour
+from solvers.newton import newton
 from solvers.prior import LADDER, PriorShape
 from solvers.problem import Problem
 from solvers.resolution import Resolution, measure, signals_along, source_lines
@@ -57,6 +59,8 @@ class Attempt:
 
     Attributes
     ----------
+    equation, samples, data
+        Of the linear neighbour, so that its solution is this one.
     frequencies : tuple of lists
         The tones of each axis, in cycles per unit.
     band : tuple of floats
@@ -64,12 +68,14 @@ class Attempt:
     """
 
     equation: StructuredEquation
+    samples: Samples
     data: Data
     coefficients: Array
     frequencies: tuple[list[float], ...]
     band: tuple[float, ...]
     resolution: Resolution
     number: int
+    newton_steps: int
 
 
 def find_frequencies(
@@ -90,7 +96,7 @@ def find_frequencies(
         strongest = peaks(signals_along(samples, i), lengths[axis], floor=_PEAK_FLOOR[d])
         candidates = [frequency for _, frequency in strongest]
         found.append(merge_frequencies(candidates, lengths[axis], limit=_MOST_TONES[d]))
-    own = [_own_frequencies(problem, i, found) for i in range(d)]
+    own = [_own_frequencies(problem, samples, i, found) for i in range(d)]
     return tuple(
         tones
         if axis in given
@@ -145,7 +151,10 @@ def search_prior(
         if best.resolution.worst <= (_RESOLVED if smooth else _RESOLVED_ROUGH):
             break
     if best is None:
-        given = f"{problem.equation.text!r}, whose discrete system is singular ({singular})"
+        why = "whose discrete system is singular"
+        if not is_its_own_neighbour(problem):
+            why = "to which Newton's method finds no solution"
+        given = f"{problem.equation.text!r}, {why} ({singular})"
         remedy = "change a condition or a coefficient, so that it has one solution"
         raise ArgumentError("problem", given, remedy) from singular
     complain_if_unresolved(problem, samples, best.resolution, smooth=smooth)
@@ -218,23 +227,28 @@ def complain_if_unresolved(
     warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=5)
 
 
-def _own_frequencies(problem: Problem, axis: int, found: Sequence[Sequence[float]]) -> list[float]:
+def _own_frequencies(
+    problem: Problem, samples: Samples, axis: int, found: Sequence[Sequence[float]]
+) -> list[float]:
     """Of the waves that the equation without a source admits along one axis.
 
     In one dimension the roots of its symbol; in two, those for each tone of the other axis.
     """
-    terms, d = problem.operator.terms, problem.dimension
+    d = problem.dimension
     if d > 2:
         return []
     waves = [0.0] if d == 1 else [0.0, *found[1 - axis]]
     frequencies = []
     for wave in waves:
         symbol = np.zeros(problem.orders[axis] + 1, complex)
-        for term in terms:
-            other = term.orders[1 - axis] if d == 2 else 0
-            symbol[term.orders[axis]] += term.coefficient * (2j * math.pi * wave) ** other
+        for orders, coefficient in samples.terms:
+            other = orders[1 - axis] if d == 2 else 0
+            symbol[orders[axis]] += coefficient * (2j * math.pi * wave) ** other
         frequencies += characteristic_frequencies(symbol, problem.domain.lengths[axis])
-    return frequencies
+    # What the grid cannot carry only makes its basis longer: u_t + u_xxx turns 5 cycles in x
+    # into thousands in t.
+    most = (samples.shape[axis] - 1) / (2 * problem.domain.lengths[axis])
+    return [frequency for frequency in frequencies if frequency <= most]
 
 
 def _attempt(
@@ -247,9 +261,7 @@ def _attempt(
     smooth: bool,
     seed: int,
 ) -> Attempt:
-    separation = separate(
-        [(term.orders, term.coefficient) for term in problem.operator.terms], problem.dimension
-    )
+    separation = separate(samples.terms, problem.dimension)
     axes, band = [], []
     for i, x in enumerate(samples.axes):
         ends = [Condition(face.end, face.alpha, face.beta) for face in samples.faces[i]]
@@ -265,7 +277,16 @@ def _attempt(
         band.append(max(lines, default=0.0))
     equation = StructuredEquation(axes, separation, free_constant=problem.constant_is_free)
     data = equation.compress(samples.source, samples.values)
-    coefficients = equation.solve(data)
+    steps = 0
+    if is_its_own_neighbour(problem):
+        coefficients = equation.solve(data)
+    else:
+        found = newton(problem, samples, equation, data)
+        coefficients, steps = found.coefficients, found.steps
+        # The data of which the neighbour has this solution, and misses as much.
+        source = along_all([a.rows for a in axes], equation.apply(coefficients)) + found.left_over
+        samples = replace(samples, source=source)
+        data = equation.compress(source, samples.values)
 
     def mean(at: Sequence[Array], orders: tuple[int, ...]) -> Array:
         rows = [a.basis.evaluate(x, k)[k] for a, x, k in zip(axes, at, orders, strict=True)]
@@ -273,7 +294,9 @@ def _attempt(
 
     # The same places for every attempt: a comparison is not to depend on their luck.
     resolution = measure(problem, samples, mean, np.random.default_rng(seed))
-    return Attempt(equation, data, coefficients, frequencies, tuple(band), resolution, number)
+    return Attempt(
+        equation, samples, data, coefficients, frequencies, tuple(band), resolution, number, steps
+    )
 
 
 def _basis(

@@ -123,10 +123,10 @@ class StructuredEquation:
         One step of refinement: it takes the rounding of the triangular sweeps out, which
         otherwise exceeds the posterior standard deviation on parabolic problems.
         """
-        known = self._known(data)
-        solution = self._inside(data.source - self.apply(known))
+        known = self.of_faces(data)
+        solution = self.inside(data.source - self.apply(known))
         for _ in range(1):
-            solution += self._inside(data.source - self.apply(known + solution))
+            solution += self.inside(data.source - self.apply(known + solution))
         return self.centre(known + solution)
 
     def centre(self, coefficients: Array) -> Array:
@@ -162,7 +162,7 @@ class StructuredEquation:
         rotated = rotated - back
         rotated[self._interior] = 0
         faces: list[Array] = [np.zeros(0)] * len(self.axes)
-        # The faces written last in `_known` are read first.
+        # The faces written last in `of_faces` are read first.
         for i in reversed(range(len(self.axes))):
             axis, index = self.axes[i], self._block(i)
             block = along(_inverse(axis.boundary_factor).T, rotated[index], i)
@@ -217,7 +217,7 @@ class StructuredEquation:
             products.append([coefficient * first, *rest])
         return products
 
-    def _known(self, data: Data) -> Array:
+    def of_faces(self, data: Data) -> Array:
         """Coefficients that the faces alone determine; where two faces meet the last one wins."""
         batch = data.source.shape[len(self.axes) :]
         known = np.zeros((*self.shape, *batch))
@@ -237,7 +237,7 @@ class StructuredEquation:
     def _interior(self) -> tuple[slice, ...]:
         return tuple(slice(axis.n_conditions, None) for axis in self.axes)
 
-    def _inside(self, residual: Array) -> Array:
+    def inside(self, residual: Array) -> Array:
         """The coefficients, zero on the faces, that answer a residual of the equation."""
         projected = along_all([axis.test.T for axis in self.axes], residual)
         free = [axis.rotation[:, axis.n_conditions :] for axis in self.axes]

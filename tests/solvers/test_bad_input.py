@@ -110,9 +110,17 @@ def test_equation_of_too_high_an_order(order):
         solve(Problem(f"u_{'x' * order} = f", LINE, conditions=[Dirichlet(0)], f="1"))
 
 
-def test_nonlinear_equation():
-    with pytest.raises(ArgumentError, match="one with nonlinear terms, which GPSolver does not"):
-        solve(Problem("u_xx + u**3 = f", LINE, conditions=[Dirichlet(0)], f="1"))
+def test_system():
+    start = [Dirichlet(0, on="x-", of=name) for name in ("u", "v")]
+    problem = Problem(["u_x = v", "v_x = u"], LINE, start, functions=["u", "v"])
+    with pytest.raises(ArgumentError, match="several unknown functions, which GPSolver does not"):
+        solve(problem)
+
+
+def test_nonlinear_equation_that_is_not_finite():
+    problem = Problem("u_xx + log(u - 9) = 0", LINE, [Dirichlet(0)])
+    with pytest.raises(ArgumentError, match="not finite at a first guess"):
+        solve(problem)
 
 
 @pytest.mark.parametrize(

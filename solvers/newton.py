@@ -1,0 +1,219 @@
+"""Newton's method for nonlinear equations and coefficients that vary, on coefficients of a basis.
+
+The unknowns are those inside the faces. The equation's residual is taken on the grid and
+projected as the data of the linear neighbour are; each step is one full GMRES, preconditioned from
+the left by the direct solve of the neighbour, and shortened until the residual falls. Where the
+neighbour is too far for that (a front carried by the solution itself), small systems are factored
+densely. A linear equation takes one step and another that refines it.
+
+References
+----------
+C. T. Kelley, *Iterative Methods for Linear and Nonlinear Equations*, SIAM, 1995.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse.linalg
+from numpy.typing import NDArray
+
+from kernelgp.errors import ArgumentError
+from solvers.problem import Problem
+from solvers.samples import Samples
+from solvers.structured import Data, StructuredEquation
+from solvers.tensors import along_all
+
+__all__ = ["NewtonResult", "newton"]
+
+Array = NDArray[np.float64]
+GridTerm = tuple[tuple[int, ...], float | Array]
+
+_MOST_STEPS = 20
+# Of GMRES, before and where there is nothing but GMRES; unknowns of a system factored densely.
+_FEW_ITERATIONS, _MOST_ITERATIONS = 60, 400
+_MOST_DENSE = 3600
+_MOST_HALVINGS = 8
+# Of a residual, so that its square is a number.
+_LARGEST = 1e100
+# Relative to the solution: rounding, and from where on a step that gains nothing is the last.
+_CONVERGED, _NEARLY = 1e-14, 1e-7
+# Of a step. A linear equation has to be solved by the first one.
+_FORCING, _LINEAR_FORCING, _TIGHTEST = 1e-3, 1e-10, 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class NewtonResult:
+    """What was found, and what it took.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (r1, ..., rd)
+    left_over : ndarray, shape (n1, ..., nd)
+        Of the source, on the grid.
+    steps : int
+    """
+
+    coefficients: Array
+    left_over: Array
+    steps: int
+
+
+def newton(
+    problem: Problem, samples: Samples, equation: StructuredEquation, data: Data
+) -> NewtonResult:
+    """Solve `problem` on the bases of its linear neighbour `equation`.
+
+    Raises
+    ------
+    ArgumentError
+        If the equation is not finite at the first guess, or no steps solve it.
+    """
+    system = _GridSystem(problem, samples, equation)
+    # The neighbour's solution is the better start, unless it is far from the equation's.
+    neighbours, known = equation.solve(data), equation.of_faces(data)
+    start = min(neighbours, known, key=lambda C: float(np.linalg.norm(system.residual(C))))
+    C, steps = _iterate(system, start)
+    return NewtonResult(C, system.left_over(C), steps)
+
+
+def _iterate(system: "_GridSystem", C: Array) -> tuple[Array, int]:
+    """Newton's method from C, and how many steps it took."""
+    text, linear = system.problem.equation.text, system.problem.nonlinear is None
+    residual = system.residual(C)
+    if not np.isfinite(residual).all():
+        given = f"{text!r}, which is not finite at a first guess"
+        raise ArgumentError("equation", given, "write it so that it is defined near the faces")
+    forcing = _LINEAR_FORCING if linear else _FORCING
+    step = 0
+    for step in range(1, _MOST_STEPS + 1):
+        size, before = np.linalg.norm(residual), _relative(residual, C)
+        try:
+            move = system.step(C, residual, forcing)
+        except np.linalg.LinAlgError:
+            break
+        for halving in range(_MOST_HALVINGS + 1):
+            new = C + move / 2**halving
+            left = system.residual(new)
+            if np.linalg.norm(left) < size:
+                break
+        else:
+            if before <= _NEARLY:
+                return C, step
+            break
+        C, residual = new, left
+        now = _relative(residual, C)
+        if now <= _CONVERGED or (now <= _NEARLY and now > before / 4):
+            return C, step
+        forcing = max(min(_FORCING, now), _TIGHTEST)
+    given = f"{text!r}, where {step} steps lower the residual no further"
+    raise ArgumentError("equation", given, "give a finer grid, or an equation nearer to linear")
+
+
+def _relative(residual: Array, C: Array) -> float:
+    return float(np.linalg.norm(residual) / (np.linalg.norm(C) or 1.0))
+
+
+class _GridSystem:
+    """The residual in the coefficients' space, preconditioned, and its slope there."""
+
+    def __init__(self, problem: Problem, samples: Samples, equation: StructuredEquation) -> None:
+        self.problem, self.samples, self.equation = problem, samples, equation
+        nonlinear = problem.nonlinear
+        self._unknowns = nonlinear.derivatives if nonlinear else ()
+        self._is_far = False
+        self._linear: list[GridTerm] = [
+            (t.orders, t.on_grid(samples.axes)) for t in problem.operator.terms
+        ]
+        highest = [
+            max(o[i] for o in [*(o for o, _ in self._linear), *(d.orders for d in self._unknowns)])
+            for i in range(problem.dimension)
+        ]
+        self._rows = [
+            a.basis.evaluate(x, k)
+            for a, x, k in zip(equation.axes, samples.axes, highest, strict=True)
+        ]
+
+    def residual(self, C: Array) -> Array:
+        """What is to be added to C, to first order, by the neighbour's account."""
+        with np.errstate(all="ignore"):
+            left_over = self.left_over(C)
+        # Too long a step may leave what an equation is defined for.
+        sensible = np.abs(left_over).max() < _LARGEST
+        return self._precondition(left_over) if sensible else np.full(C.shape, np.inf)
+
+    def left_over(self, C: Array) -> Array:
+        """Source minus left side on the grid."""
+        left = self._apply(self._linear, C)
+        if self.problem.nonlinear is not None:
+            values = {d: self._derivative(C, d.orders) for d in self._unknowns}
+            left = left + self.problem.nonlinear.on_grid(values, self.samples.axes)
+        return self.samples.source - left
+
+    def step(self, C: Array, residual: Array, forcing: float) -> Array:
+        """What Newton's method adds to C, where `residual` is its residual."""
+        terms = self._slope_at(C)
+
+        def product(v: Array) -> Array:
+            return self._precondition(self._apply(terms, v.reshape(C.shape))).ravel()
+
+        may_be_dense = len(self._rows) <= 2 and C.size <= _MOST_DENSE
+        if not self._is_far:
+            # scipy's annotations know subclasses of its operator only.
+            operator: Any = scipy.sparse.linalg.LinearOperator
+            move, failed = scipy.sparse.linalg.gmres(
+                operator((C.size, C.size), matvec=product, dtype=float),
+                residual.ravel(),
+                rtol=forcing,
+                restart=min(_FEW_ITERATIONS if may_be_dense else _MOST_ITERATIONS, C.size),
+                maxiter=1,
+            )
+            if not (failed and may_be_dense):
+                return move.reshape(C.shape)
+            self._is_far = True
+        return self._dense_step(terms, self.left_over(C))
+
+    def _dense_step(self, terms: Sequence[GridTerm], left_over: Array) -> Array:
+        axes = self.equation.axes
+        free = [axis.rotation[:, axis.n_conditions :] for axis in axes]
+        tests = [axis.rows @ axis.test for axis in axes]
+        sizes = [f.shape[1] for f in free]
+        total = np.zeros((sizes[0] ** 2, math.prod(sizes[1:]) ** 2))
+        for orders, coefficient in terms:
+            # Test function times trial function, at every point of an axis.
+            pairs = [
+                np.einsum("np,ni->npi", w, rows[k] @ f).reshape(len(w), -1)
+                for w, rows, k, f in zip(tests, self._rows, orders, free, strict=True)
+            ]
+            pairs.append(np.ones((1, 1)))
+            weight = np.broadcast_to(coefficient, left_over.shape).reshape(len(pairs[0]), -1)
+            total += pairs[0].T @ (weight @ pairs[1])
+        inner = math.prod(sizes[1:])
+        matrix = total.reshape(sizes[0], sizes[0], inner, inner).transpose(0, 2, 1, 3)
+        n = math.prod(sizes)
+        projected = along_all([w.T for w in tests], left_over)
+        move = np.linalg.solve(matrix.reshape(n, n), projected.ravel())
+        return along_all(free, np.asarray(move, np.float64).reshape(sizes))
+
+    def _slope_at(self, C: Array) -> list[GridTerm]:
+        terms = list(self._linear)
+        if self.problem.nonlinear is not None:
+            values = {d: self._derivative(C, d.orders) for d in self._unknowns}
+            slopes = self.problem.nonlinear.slopes_on_grid(values, self.samples.axes)
+            terms += [(d.orders, slope) for d, slope in slopes.items()]
+        return terms
+
+    def _precondition(self, on_grid: Array) -> Array:
+        rows = [axis.rows.T for axis in self.equation.axes]
+        return self.equation.inside(along_all(rows, on_grid))
+
+    def _apply(self, terms: Sequence[GridTerm], C: Array) -> Array:
+        total = np.zeros(self.samples.shape)
+        for orders, coefficient in terms:
+            total = total + coefficient * self._derivative(C, orders)
+        return total
+
+    def _derivative(self, C: Array, orders: tuple[int, ...]) -> Array:
+        return along_all([r[k] for r, k in zip(self._rows, orders, strict=True)], C)
