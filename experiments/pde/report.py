@@ -109,7 +109,8 @@ def _draw_errors(pairs: Sequence[Pair], options: Options) -> str:
     bars.plot(place + 0.26, std, "k_", markersize=9, label="our standard deviation")
     bars.set_yscale("log")
     bars.set_ylim(1e-15, 1)
-    bars.set_xticks(place, [gallery[_any(pair).task].label for pair in pairs])
+    labels = [gallery[_any(pair).task].label for pair in pairs]
+    bars.set_xticks(place, labels, rotation=40, ha="right", rotation_mode="anchor")
     bars.set_ylabel("relative L2 error")
     bars.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return str(save(figure, options.out / "errors.png"))
