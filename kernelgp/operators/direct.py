@@ -52,7 +52,7 @@ class DirectOperator(LinearOperator):
             return super().matmul(other)
         if other.dim() == 1:
             return self.matmul(other.unsqueeze(-1)).squeeze(-1)
-        check_columns("other", other, self)
+        check_columns("rhs", other, self)
         return _Matmul.apply(self, other, *self.representation())
 
     @override

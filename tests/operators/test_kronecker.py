@@ -356,7 +356,7 @@ def test_mask_of_a_rectangular_factor_is_refused():
     [
         (lambda op: op.solve(torch.ones(3, 1).double()), r"right_tensor: got shape \(3, 1\)"),
         (lambda op: op.solve(torch.ones(4, 1)), r"right_tensor: got torch.float32; convert"),
-        (lambda op: op @ torch.ones(3).double(), r"other: got shape \(3, 1\); give \(4,\)"),
+        (lambda op: op @ torch.ones(3).double(), r"rhs: got shape \(3, 1\); give \(4,\)"),
         (lambda op: op.inv_quad_logdet(torch.ones(3, 1).double()), r"inv_quad_rhs: got shape"),
         (lambda op: op.add_diagonal(torch.ones(3).double()), r"noise: got shape \(3,\); give one"),
         (lambda op: op.add_diagonal(torch.ones(4)), r"noise: got torch.float32; convert it"),

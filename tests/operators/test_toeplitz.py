@@ -217,7 +217,7 @@ def test_indefinite_columns_are_named(column, message):
     [
         (lambda op: op.solve(torch.ones(3, 1).double()), r"right_tensor: got shape \(3, 1\)"),
         (lambda op: op.solve(torch.ones(4, 1)), r"right_tensor: got torch.float32; convert"),
-        (lambda op: op @ torch.ones(3).double(), r"other: got shape \(3, 1\); give \(4,\)"),
+        (lambda op: op @ torch.ones(3).double(), r"rhs: got shape \(3, 1\); give \(4,\)"),
         (lambda op: op.add_diagonal(torch.ones(3).double()), r"diag: got shape \(3,\); give one"),
         (lambda op: op.direct_solve(torch.ones(3).double()), r"rhs: got shape \(3, 1\)"),
     ],
