@@ -1,25 +1,20 @@
-"""Solutions in files: numbers as safetensors, the rest as JSON, all of it under a checksum.
+"""Solutions in files: what `kernelgp.storage` writes, and a problem as JSON.
 
-Nothing that is read is run: there is no pickle, and formulas go through the parser of
-`solvers.expression`. The checksum is the SHA-256 of the whole file with the checksum's own
-64 characters set to zero, so that no bit of it can change unnoticed, headers included.
+Nothing that is read is run: formulas go through the parser of `solvers.expression`.
 """
 
 import dataclasses
-import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 import sympy
 from numpy.typing import NDArray
 from torch import Tensor
 
 from kernelgp.errors import ArgumentError, CheckpointError
+from kernelgp.storage import FileFormat, read_file, write_file
 from solvers.conditions import (
     Condition,
     Dirichlet,
@@ -41,9 +36,7 @@ from solvers.protocol import Posterior
 
 __all__ = ["load_parts", "save_parts"]
 
-_FORMAT, _VERSION = "kernelgp.solution", "1"
-_KEY = b'"sha256":"'
-_BLANK = b"0" * 64
+_FORMAT = FileFormat("kernelgp.solution", "1", "Solution.save")
 # What conditions hold that may be a formula, an array or a callable; the rest is plain.
 _DATA = ("value", "velocity", "points", "values")
 
@@ -52,25 +45,13 @@ def save_parts(
     path: str | Path, problem: Problem, posterior: Posterior, grid: Sequence[int]
 ) -> Path:
     """Write a solution to one file, atomically: the path holds the old file or the new one."""
-    path = Path(path)
     tensors = {f"posterior/{name}": a for name, a in posterior.arrays().items()}
     header = {
         "grid": list(grid),
         "posterior": {"kind": type(posterior).__name__, "meta": posterior.meta()},
         "problem": _problem_header(problem, tensors),
     }
-    metadata = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "sha256": _BLANK.decode(),
-        "header": json.dumps(header),
-    }
-    contiguous = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
-    blank = safetensors.numpy.save(contiguous, metadata)
-    start = blank.index(_KEY + _BLANK) + len(_KEY)
-    digest = hashlib.sha256(blank).hexdigest().encode()
-    _write(path, blank[:start] + digest + blank[start + len(_BLANK) :])
-    return path
+    return write_file(path, _FORMAT, header, tensors)
 
 
 def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
@@ -81,11 +62,7 @@ def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
     CheckpointError
         If the file is damaged, is not one of ours, or is of another version.
     """
-    path = Path(path)
-    content = path.read_bytes()
-    metadata = _checked_metadata(path, content)
-    tensors = safetensors.numpy.load(content)
-    header = json.loads(metadata["header"])
+    header, tensors = read_file(path, _FORMAT)
     kinds = _posterior_kinds()
     kind = header["posterior"]["kind"]
     if kind not in kinds:
@@ -100,39 +77,6 @@ def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
 def _posterior_kinds() -> dict[str, Any]:
     kinds = (ChebyshevInterpolant, GPPosterior, LinePosterior, MapPosterior)
     return {kind.__name__: kind for kind in kinds}
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _checked_metadata(path: Path, content: bytes) -> dict[str, str]:
-    """The file's metadata, once every byte of it is known to be as written."""
-    start = content.find(_KEY)
-    if start < 0 or _FORMAT.encode() not in content:
-        remedy = "give a file that Solution.save wrote; this is another one, or it is truncated"
-        raise CheckpointError(str(path), f"{len(content)} bytes without our header", remedy)
-    start += len(_KEY)
-    found = content[start : start + len(_BLANK)]
-    blank = content[:start] + _BLANK + content[start + len(_BLANK) :]
-    if hashlib.sha256(blank).hexdigest().encode() != found:
-        remedy = "the file is damaged or truncated: save the solution again"
-        raise CheckpointError(str(path), "a checksum that does not match its content", remedy)
-    length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-    if metadata["version"] != _VERSION:
-        remedy = f"this one reads version {_VERSION}: install the kernelgp that wrote it"
-        raise CheckpointError(str(path), f"format version {metadata['version']}", remedy)
-    return metadata
 
 
 def _problem_header(problem: Problem, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:

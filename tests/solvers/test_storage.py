@@ -1,5 +1,6 @@
 """Files: what was saved comes back, and no damage goes unnoticed."""
 
+import dataclasses
 import json
 import pickle
 import struct
@@ -12,7 +13,7 @@ import sympy
 from kernelgp.errors import ArgumentError, CheckpointError
 from solvers import Box, ChebyshevSolver, Dirichlet, GPSolver, Problem, Solution
 from solvers.interpolant import ChebyshevInterpolant, ChebyshevReport
-from solvers.storage import load_parts
+from solvers.storage import _FORMAT, load_parts
 
 LINE, SQUARE = Box(x=(0, 2)), Box(x=(0, 1), y=(-1, 1))
 
@@ -161,7 +162,8 @@ def test_foreign_files_are_refused(path, content):
 
 
 def test_other_versions_are_named(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("solvers.storage._VERSION", "7")
+    other = dataclasses.replace(_FORMAT, version="7")
+    monkeypatch.setattr("solvers.storage._FORMAT", other)
     path = made.save(tmp_path / "u.gp")
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"got format version 7; this one reads version 1"):
@@ -189,7 +191,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(made, path, monkeyp
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("solvers.storage.os.fsync", full)
+    monkeypatch.setattr("kernelgp.storage.os.fsync", full)
     with pytest.raises(OSError, match=r"No space left"):
         made.save(path)
     assert path.read_bytes() == before
