@@ -1,11 +1,13 @@
 """Tables and pictures of `python -m experiments.pde`."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from experiments.harness import Options, Run
-from experiments.pde.tasks import CHIRP, CURVES, OURS, PEER
+from experiments.pde import networks
+from experiments.pde.tasks import CHIRP, CURVES, OURS, PEER, SURFACES
 from experiments.table import format_table
 from kernelgp.plotting import COLORS, grid_of_axes, save
 from solvers import gallery
@@ -20,6 +22,7 @@ HEADERS: tuple[str, ...] = (
     "points",
     "published",
     "their GPU s",
+    *networks.NETWORKS,
     PEER,
     OURS,
     "s",
@@ -29,12 +32,12 @@ HEADERS: tuple[str, ...] = (
 
 
 def report(runs: Sequence[Run], options: Options) -> None:
-    """Three tables on the terminal, two pictures in the folder of output."""
+    """Three tables on the terminal, three pictures in the folder of output."""
     pairs: dict[str, dict[str, Run]] = {}
     for run in runs:
         pairs.setdefault(f"{run.task} {run.params}", {})[run.method] = run
     found = list(pairs.values())
-    usual = [p for p in found if _any(p).task in gallery and "per_wave" not in _any(p).params]
+    usual = [p for p in found if _is_usual(_any(p))]
     waves = [p for p in found if "per_wave" in _any(p).params]
     chirp = [p for p in found if _any(p).task == CHIRP]
 
@@ -46,6 +49,9 @@ def report(runs: Sequence[Run], options: Options) -> None:
 
     print(f"\nwrote {_draw_errors(usual, options)}")
     print(f"wrote {_draw_waves(waves, options)}")
+    sizes = [p for p in found if "per_side" in _any(p).params]
+    if sizes:
+        print(f"wrote {_draw_sizes(sizes, options)}")
 
 
 def _show(
@@ -67,8 +73,12 @@ def _title(pairs: Sequence[Pair]) -> str:
     threads = _any(pairs[0]).machine["threads"] if pairs else 1
     return (
         "Relative L2 error; one default configuration, frequencies found automatically, "
-        f"{threads} threads"
+        f"{threads} threads; networks trained for {networks.MINUTES:.0f} minutes each"
     )
+
+
+def _is_usual(run: Run) -> bool:
+    return run.task in gallery and not {"per_wave", "per_side"} & run.params.keys()
 
 
 def _any(pair: Pair) -> Run:
@@ -79,7 +89,8 @@ def _row(pair: Pair) -> list[str | float | None]:
     run = _any(pair)
     entry = gallery.get(run.task)
     # What was published holds on the usual grid.
-    published = entry if "per_wave" not in run.params else None
+    published = entry if _is_usual(run) else None
+    trained = networks.load() if _is_usual(run) else {}
     ours, peer = pair.get(OURS), pair.get(PEER)
     figures = ours.figures if ours else {}
     return [
@@ -87,6 +98,7 @@ def _row(pair: Pair) -> list[str | float | None]:
         "x".join(map(str, run.params["grid"])),
         published.published if published else None,
         published.published_seconds if published else None,
+        *(t.error if (t := trained.get((run.task, n))) else None for n in networks.NETWORKS),
         peer.figures.get("error") if peer else None,
         figures.get("error"),
         ours.seconds if ours else None,
@@ -100,38 +112,56 @@ def _draw_errors(pairs: Sequence[Pair], options: Options) -> str:
     figure, axes = grid_of_axes(width=9, height=4)
     bars = axes[0, 0]
     rows = [_row(pair) for pair in pairs]
-    series = {"published (GPU)": 2, f"{PEER} collocation": 4, OURS: 5}
-    place = np.arange(len(rows))
-    for i, (label, column) in enumerate(series.items()):
+    trained = {f"{n}, {networks.MINUTES:.0f} min": HEADERS.index(n) for n in networks.NETWORKS}
+    series = {
+        OURS: HEADERS.index(OURS),
+        f"{PEER} collocation": HEADERS.index(PEER),
+        "published (GPU)": HEADERS.index("published"),
+    }
+    place, width = np.arange(len(rows)), 0.8 / (len(series) + len(trained))
+    for i, (label, column) in enumerate((series | trained).items()):
         heights = [np.nan if row[column] is None else row[column] for row in rows]
-        bars.bar(place + 0.26 * (i - 1), heights, 0.24, label=label, color=COLORS[i])
+        bars.bar(place + width * (i - 2), heights, width, label=label, color=COLORS[i])
     std = [np.nan if OURS not in p else p[OURS].figures.get("std") for p in pairs]
-    bars.plot(place + 0.26, std, "k_", markersize=9, label="our standard deviation")
+    bars.plot(place - 2 * width, std, "k_", markersize=9, label="our standard deviation")
     bars.set_yscale("log")
-    bars.set_ylim(1e-15, 1)
+    bars.set_ylim(1e-15, 10)
     labels = [gallery[_any(pair).task].label for pair in pairs]
     bars.set_xticks(place, labels, rotation=40, ha="right", rotation_mode="anchor")
     bars.set_ylabel("relative L2 error")
-    bars.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    bars.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return str(save(figure, options.out / "errors.png"))
 
 
 def _draw_waves(pairs: Sequence[Pair], options: Options) -> str:
     """Error against points per wavelength, ours and collocation."""
-    figure, axes = grid_of_axes(1, len(CURVES), width=3.4, height=3.2)
-    for panel, name in zip(axes[0], CURVES, strict=True):
+    x = ("per_wave", "points per wavelength")
+    return _draw_curves(pairs, tuple(CURVES), x, options.out / "waves.png")
+
+
+def _draw_sizes(pairs: Sequence[Pair], options: Options) -> str:
+    """Error against the size of the grid in 2-D."""
+    x = ("per_side", "points along each side")
+    return _draw_curves(pairs, tuple(SURFACES), x, options.out / "sizes.png")
+
+
+def _draw_curves(
+    pairs: Sequence[Pair], names: Sequence[str], x: tuple[str, str], path: Path
+) -> str:
+    """One panel a problem; `x` is a parameter of the runs and what to call it."""
+    parameter, label = x
+    figure, axes = grid_of_axes(1, len(names), width=3.4, height=3.2)
+    for panel, name in zip(axes[0], names, strict=True):
         mine = [p for p in pairs if _any(p).task == name]
         for method, style, color in ((PEER, "o--", COLORS[1]), (OURS, "o-", COLORS[0])):
-            x = [_any(p).params["per_wave"] for p in mine]
-            y = [p[method].figures.get("error") if method in p else None for p in mine]
-            y = [np.nan if value is None else value for value in y]
-            panel.plot(x, y, style, color=color, markersize=4, label=method)
-        panel.set(
-            yscale="log",
-            ylim=(1e-14, 30),
-            title=gallery[name].exact,
-            xlabel="points per wavelength",
-        )
+            sizes = [_any(p).params[parameter] for p in mine if method in p]
+            errors = [p[method].figures.get("error") for p in mine if method in p]
+            errors = [np.nan if value is None else value for value in errors]
+            if sizes:
+                panel.plot(sizes, errors, style, color=color, markersize=4, label=method)
+        entry = gallery[name]
+        title = entry.exact if len(entry.exact) < 30 else entry.label
+        panel.set(yscale="log", ylim=(1e-15, 30), title=title, xlabel=label)
     axes[0, 0].set_ylabel("relative L2 error")
     axes[0, 0].legend(frameon=False)
-    return str(save(figure, options.out / "waves.png"))
+    return str(save(figure, path))

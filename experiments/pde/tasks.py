@@ -10,7 +10,7 @@ import numpy as np
 from experiments.harness import Method, Options, Task
 from solvers import Box, ChebyshevSolver, GPSolver, Problem, Solution, gallery
 
-__all__ = ["CHIRP", "CURVES", "OURS", "PEER", "Case", "tasks"]
+__all__ = ["CHIRP", "CURVES", "OURS", "PEER", "SURFACES", "Case", "tasks"]
 
 OURS, PEER = "kernelgp", "Chebyshev"
 CHIRP = "chirp sin(200 x²)"
@@ -20,6 +20,13 @@ CURVES = {
     "poisson-1d-sin100": 100.0,
     "poisson-1d-sin6cos100": 106.0,
     "poisson-1d-sin500": 250 / math.pi,
+}
+
+# Problems in 2-D that are solved on one grid after another.
+SURFACES = {
+    "poisson-2d-sin100cos100": (40, 50, 60, 80, 120, 160),
+    "poisson-2d-sin6cos20": (60, 70, 80, 100, 120, 160),
+    "allen-cahn-2d": (40, 50, 60, 80, 120, 160),
 }
 
 
@@ -42,6 +49,8 @@ def tasks(options: Options) -> list[Task]:
             grid = (round(per_wave * across),)
             params = {"grid": list(grid), "per_wave": per_wave}
             found.append(_task(name, lambda name=name: gallery[name].problem, grid, params))
+    for name, sizes in () if options.quick else SURFACES.items():
+        found += [_surface(name, n) for n in sizes]
     for n in (200,) if options.quick else (200, 300, 400):
         found.append(_task(CHIRP, _chirp, (n,), {"grid": [n]}))
     return found
@@ -55,6 +64,12 @@ def _gallery(*, quick: bool) -> Iterator[Task]:
             params = {"grid": list(entry.grid)}
             peer = needs <= ChebyshevSolver.supported and dimension <= 2
             yield _task(name, lambda entry=entry: entry.problem, entry.grid, params, peer=peer)
+
+
+def _surface(name: str, n: int) -> Task:
+    problem = gallery[name].problem
+    peer = problem.needs <= ChebyshevSolver.supported
+    return _task(name, lambda: problem, (n, n), {"grid": [n, n], "per_side": n}, peer=peer)
 
 
 def _chirp() -> Problem:
