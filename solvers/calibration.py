@@ -22,13 +22,14 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
-from solvers.axis_basis import AxisBasis
 from solvers.deviation import NUGGET, Deviation
 from solvers.evidence import Observed, learn_weights
 from solvers.neighbour import ConstantTerm, on_functions
+from solvers.periodic_axis import PeriodicAxis
 from solvers.problem import Problem
 from solvers.resolution import Resolution
 from solvers.samples import Samples
+from solvers.section_basis import SectionBasis
 from solvers.structured import Data, StructuredEquation
 from solvers.structured_evidence import structured_evidence
 from solvers.tensors import along_all, evaluate_at
@@ -93,8 +94,10 @@ def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[floa
     factors, group = axis.basis.component_factors, axis.basis.groups
     features = np.hstack(factors)
     component = np.repeat(group, [f.shape[1] for f in factors])
-    rows = np.vstack([axis.rows @ (axis.left @ features), axis.boundary @ features])
-    data = np.concatenate([samples.source, *(np.atleast_1d(v) for v in values)])
+    # Both ends of a periodic axis are one point.
+    points = len(axis.grid) - isinstance(axis, PeriodicAxis)
+    rows = np.vstack([axis.lift[:points] @ (axis.left @ features), axis.boundary @ features])
+    data = np.concatenate([samples.source[:points], *(np.atleast_1d(v) for v in values)])
     observed = Observed(rows, data, component, nugget=NUGGET)
     # An evaluation takes the cube of the features; a band of some hundred lines has no weights
     # worth a minute.
@@ -102,7 +105,7 @@ def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[floa
     weights = learn_weights(observed).tempered if learned else np.ones(observed.n_components)
     weights = observed.normalized(weights)
     found = observed.evidence(weights)
-    axis.basis = axis.basis.reweighted(list(weights[group]))
+    axis.reweight(list(weights[group]))
     return math.sqrt(found.amplitude), found.log_marginal_likelihood
 
 
@@ -111,7 +114,7 @@ def _tensor_evidence(
 ) -> tuple[float, float]:
     # Of a rough prior the basis holds a part only; the rest would be taken for noise, and the
     # nugget for a 1e-13 of it.
-    if all(axis.basis.kind == AxisBasis.kind for axis in equation.axes):
+    if all(axis.basis.kind != SectionBasis.kind for axis in equation.axes):
         found = structured_evidence(equation, data, coefficients)
         if math.isfinite(found.log_marginal_likelihood):
             return found.amplitude, found.log_marginal_likelihood

@@ -55,7 +55,9 @@ class AxisDiscretisation:
     Attributes
     ----------
     rows : ndarray, shape (n, p)
-        Q: orthonormal on the grid.
+        Q: orthonormal on the grid; Qᵀ compresses data.
+    lift : ndarray, shape (n, p)
+        Takes compressed data back to the grid: Q again.
     fill : float
         The share of the grid's points that the row space takes up.
     left, right, value : ndarrays, shape (p, r)
@@ -120,8 +122,16 @@ class AxisDiscretisation:
         self.fit = np.asarray(np.linalg.pinv(self.value, rcond=1e-15), dtype=np.float64)
 
     @property
+    def lift(self) -> Array:
+        return self.rows
+
+    @property
     def n_conditions(self) -> int:
         return len(self.conditions)
+
+    def reweight(self, weights: Sequence[float]) -> None:
+        """Give the prior of the basis other weights, one for each component."""
+        self.basis = self.basis.reweighted(weights)
 
     def _boundary_row(self, condition: Condition) -> Array:
         end = (self.basis.lower, self.basis.upper)[condition.end]

@@ -29,6 +29,7 @@ from solvers.prior import PriorShape
 from solvers.problem import Problem
 from solvers.report import SolutionReport
 from solvers.samples import Samples, sample_problem
+from solvers.seams import check_seams
 from solvers.search import find_frequencies, search_prior
 from solvers.solution import Solution
 from solvers.threads import one_thread
@@ -90,7 +91,14 @@ class GPSolver:
 
     #: What it solves beyond linear second-order equations with values on the faces.
     supported: ClassVar[frozenset[Need]] = frozenset(
-        {Need.SLOPES, Need.HIGH_ORDER, Need.FREE_CONSTANT, Need.VARIABLE, Need.NONLINEAR}
+        {
+            Need.SLOPES,
+            Need.PERIODIC,
+            Need.HIGH_ORDER,
+            Need.FREE_CONSTANT,
+            Need.VARIABLE,
+            Need.NONLINEAR,
+        }
     )
 
     def __init__(
@@ -160,6 +168,7 @@ class GPSolver:
             warnings.warn(_FREE_CONSTANT, NumericalWarning, stacklevel=2)
         with one_thread():
             samples = sample_problem(problem, sizes)
+            check_seams(problem, samples)
             given = _check_frequencies(self.frequencies, problem, sizes)
             tones = find_frequencies(problem, samples, given)
             if self.method == "map":

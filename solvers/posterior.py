@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from solvers.axis_basis import AxisBasis, Component
 from solvers.deviation import Deviation
 from solvers.discretisation import AxisDiscretisation, Condition
+from solvers.fourier_basis import FourierBasis
+from solvers.periodic_axis import PeriodicAxis
 from solvers.report import SolutionReport
 from solvers.section_basis import SectionBasis
 from solvers.separation import Separation
-from solvers.structured import StructuredEquation
+from solvers.structured import Axis, StructuredEquation
 from solvers.tensors import along_all, evaluate_at
 from solvers.threads import one_thread
 
@@ -121,7 +123,7 @@ class GPPosterior:
         """What `from_arrays` needs besides, fit for JSON."""
         separation = self.equation.separation
         return {
-            "basis": self.equation.axes[0].basis.kind,
+            "bases": [axis.basis.kind for axis in self.equation.axes],
             "bounds": [[axis.basis.lower, axis.basis.upper] for axis in self.equation.axes],
             "conditions": [
                 [[c.end, c.alpha, c.beta] for c in axis.conditions] for axis in self.equation.axes
@@ -142,22 +144,26 @@ class GPPosterior:
             tuple({int(k): float(c) for k, c in op} for op in meta["right"]),
             {tuple(orders): float(c) for orders, c in meta["mixed"]},
         )
-        axes = []
-        for i, (bounds, conditions) in enumerate(
-            zip(meta["bounds"], meta["conditions"], strict=True)
+        axes: list[Axis] = []
+        for i, (kind, bounds, conditions) in enumerate(
+            zip(meta["bases"], meta["bounds"], meta["conditions"], strict=True)
         ):
             components = [
                 Component(*(float(number) for number in row)) for row in arrays[f"components{i}"]
             ]
             first, second = np.array(arrays[f"factor{i}_0"]), np.array(arrays[f"factor{i}_1"])
-            if meta["basis"] == AxisBasis.kind:
+            grid = np.array(arrays[f"grid{i}"])
+            if kind == FourierBasis.kind:
+                basis = FourierBasis(bounds[0], bounds[1], components)
+                axes.append(PeriodicAxis(basis, grid, separation, i))
+                continue
+            if kind == AxisBasis.kind:
                 factor = first.astype(np.intp), second
                 basis = AxisBasis(bounds[0], bounds[1], components, factor=factor)
             else:
                 factor = first, second
                 basis = SectionBasis(bounds[0], bounds[1], components, len(second), factor=factor)
             ends = [Condition(int(end), alpha, beta) for end, alpha, beta in conditions]
-            grid = np.array(arrays[f"grid{i}"])
             axes.append(AxisDiscretisation(basis, grid, ends, separation, i))
         return cls(
             StructuredEquation(axes, separation, free_constant=bool(meta.get("free_constant"))),

@@ -33,15 +33,18 @@ class PriorShape:
     band : float
         Share of the grid's sampling rate up to which lines fill the spectrum: 0.5 would be
         two points per wavelength.
+    lines : float
+        Of a periodic axis: the share of the waves that its grid can tell from one another.
     """
 
     slow: float
     tone: float
     band: float = 0.0
+    lines: float = 1.0
 
     def narrowed(self) -> "PriorShape":
         """A prior of lower rank, for a grid with few points."""
-        return PriorShape(self.slow / 2, self.tone / 3, self.band / 2)
+        return PriorShape(self.slow / 2, self.tone / 3, self.band / 2, self.lines)
 
     def components(
         self, length: float, points: int, frequencies: Sequence[float], *, most_lines: int
@@ -72,8 +75,8 @@ class PriorShape:
 #: the second and third, layers, chirps and bumps at 1e-8 to 1e-12 on the last two. Envelopes
 #: wider than 4 lose digits at the ends of the interval, where they vanish.
 LADDER = (
-    PriorShape(2.0, 0.3),
-    PriorShape(2.0, 1.0),
+    PriorShape(2.0, 0.3, lines=0.25),
+    PriorShape(2.0, 1.0, lines=0.5),
     PriorShape(4.0, 2.0),
     PriorShape(2.0, 1.0, 1 / 8),
     PriorShape(2.0, 1.0, 1 / 4),

@@ -73,7 +73,8 @@ def measure(problem: Problem, samples: Samples, mean: Mean, rng: np.random.Gener
     axes = _random_axes(problem, rng) if on_functions(problem) else list(samples.axes)
     residual, scale = _residual(problem, mean, axes)
     size = float(np.abs(mean(axes, (0,) * problem.dimension)).max())
-    worst = max(_face_error(problem, samples, mean, face, rng) for face in problem.faces)
+    errors = (_face_error(problem, samples, mean, face, rng) for face in problem.faces)
+    worst = max(errors, default=0.0)
     return Resolution(_rms(residual), scale, worst, size)
 
 

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from kernelgp.errors import ArgumentError, ConvergenceWarning
 from solvers.axis_basis import AxisBasis
 from solvers.discretisation import AxisDiscretisation, Basis, Condition
+from solvers.fourier_basis import FourierBasis, highest_line, strongest_lines
 from solvers.neighbour import is_its_own_neighbour
 from solvers.newton import newton
+from solvers.periodic_axis import PeriodicAxis
 from solvers.prior import LADDER, PriorShape
 from solvers.problem import Problem
 from solvers.resolution import Resolution, measure, signals_along, source_lines
@@ -20,7 +22,7 @@ from solvers.samples import Samples
 from solvers.section_basis import SectionBasis
 from solvers.separation import separate
 from solvers.spectrum import bandwidth, characteristic_frequencies, merge_frequencies, peaks
-from solvers.structured import Data, StructuredEquation
+from solvers.structured import Axis, Data, StructuredEquation
 from solvers.tensors import along_all
 
 __all__ = ["Attempt", "complain_if_unresolved", "find_frequencies", "search_prior"]
@@ -42,6 +44,9 @@ _MOST_FILL = 0.8
 _NARROWEST = 0.01
 # For one, two and three axes. A tone more makes every axis longer by some 20 functions.
 _MOST_TONES = {1: 8, 2: 4, 3: 4}
+# Of a periodic axis: bound on its waves, and what a first guess adds to those of the data.
+_MOST_WAVES = {1: 2000, 2: 300, 3: 40}
+_HARMONICS = 1.25
 _MOST_LINES = {1: 400, 2: 100, 3: 40}
 _MOST_SECTIONS = {1: 300, 2: 120, 3: 40}
 _PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
@@ -93,15 +98,19 @@ def find_frequencies(
         if axis in given:
             found.append(list(given[axis]))
             continue
+        if i in problem.periodic:
+            lines = strongest_lines(signals_along(samples, i), limit=_MOST_TONES[d])
+            found.append([line / lengths[axis] for line in lines])
+            continue
         strongest = peaks(signals_along(samples, i), lengths[axis], floor=_PEAK_FLOOR[d])
         candidates = [frequency for _, frequency in strongest]
         found.append(merge_frequencies(candidates, lengths[axis], limit=_MOST_TONES[d]))
     own = [_own_frequencies(problem, samples, i, found) for i in range(d)]
     return tuple(
         tones
-        if axis in given
+        if axis in given or i in problem.periodic
         else merge_frequencies(more, lengths[axis], known=tones, limit=_MOST_TONES[d] + 2)
-        for axis, tones, more in zip(domain.axes, found, own, strict=True)
+        for i, (axis, tones, more) in enumerate(zip(domain.axes, found, own, strict=True))
     )
 
 
@@ -138,6 +147,8 @@ def search_prior(
     ladder = LADDER if smooth else tuple(shape for shape in LADDER if not shape.band)
     for number, shape in enumerate(ladder, start=1):
         if best is not None and shape.band and best.resolution.worst <= _TONES_FAILED:
+            break
+        if number > 1 and _repeats(problem, ladder[number - 2], shape):
             break
         try:
             attempt = _attempt(
@@ -211,6 +222,11 @@ def complain_if_unresolved(
             f"the grid is too coarse for the frequencies found ({'; '.join(coarse)} cycles per "
             f"unit): give grid={tuple(sizes)}"
         )
+    elif problem.constant_is_free and resolution.residual > _LOST:
+        remedy = (
+            "with derivatives alone, equation and conditions may contradict each other: the "
+            "source has to balance the slopes on the faces, on periodic axes to have the mean zero"
+        )
     elif not problem.source_is_function:
         remedy = (
             "the source is an array: give it on a finer grid and without noise, which is "
@@ -262,8 +278,15 @@ def _attempt(
     seed: int,
 ) -> Attempt:
     separation = separate(samples.terms, problem.dimension)
-    axes, band = [], []
+    axes: list[Axis] = []
+    band = []
     for i, x in enumerate(samples.axes):
+        if i in problem.periodic:
+            lines = _periodic_lines(problem, samples, i, frequencies[i], shape)
+            fourier = FourierBasis.up_to(lines, *problem.domain.bounds[i])
+            axes.append(PeriodicAxis(fourier, x, separation, i))
+            band.append(lines / problem.domain.lengths[i])
+            continue
         ends = [Condition(face.end, face.alpha, face.beta) for face in samples.faces[i]]
         width = shape
         while True:
@@ -284,7 +307,7 @@ def _attempt(
         found = newton(problem, samples, equation, data)
         coefficients, steps = found.coefficients, found.steps
         # The data of which the neighbour has this solution, and misses as much.
-        source = along_all([a.rows for a in axes], equation.apply(coefficients)) + found.left_over
+        source = along_all([a.lift for a in axes], equation.apply(coefficients)) + found.left_over
         samples = replace(samples, source=source)
         data = equation.compress(source, samples.values)
 
@@ -297,6 +320,33 @@ def _attempt(
     return Attempt(
         equation, samples, data, coefficients, frequencies, tuple(band), resolution, number, steps
     )
+
+
+def _repeats(problem: Problem, before: PriorShape, shape: PriorShape) -> bool:
+    """Whether two shapes are one: on periodic axes they differ in the lines alone."""
+    all_periodic = len(problem.periodic) == problem.dimension
+    return all_periodic and (is_its_own_neighbour(problem) or before.lines == shape.lines)
+
+
+def _periodic_lines(
+    problem: Problem,
+    samples: Samples,
+    axis: int,
+    frequencies: Sequence[float],
+    shape: PriorShape,
+) -> int:
+    """How many waves a periodic axis gets at most.
+
+    A linear equation with constant coefficients answers with the waves of its data.
+    """
+    length, most = problem.domain.lengths[axis], (samples.shape[axis] - 2) // 2
+    lines = max(
+        highest_line(signals_along(samples, axis)),
+        math.ceil(max(frequencies, default=0.0) * length - 1e-9),
+    )
+    if not is_its_own_neighbour(problem):
+        lines = max(math.ceil(_HARMONICS * lines), int(shape.lines * most))
+    return min(lines, most, _MOST_WAVES[problem.dimension])
 
 
 def _basis(

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from solvers.discretisation import AxisDiscretisation
 from solvers.interior import InteriorSystem
+from solvers.periodic_axis import PeriodicAxis
 from solvers.separation import Separation
 from solvers.tensors import along, along_all
 
-__all__ = ["Data", "StructuredEquation"]
+__all__ = ["Axis", "Data", "StructuredEquation"]
 
 Array = NDArray[np.float64]
+Axis = AxisDiscretisation | PeriodicAxis
 
 # Relative to the operator on a function of the size of the box.
 _SHIFT = 1e-5
@@ -64,7 +66,7 @@ class StructuredEquation:
 
     def __init__(
         self,
-        axes: Sequence[AxisDiscretisation],
+        axes: Sequence[Axis],
         separation: Separation,
         *,
         free_constant: bool = False,
@@ -186,7 +188,7 @@ class StructuredEquation:
         return total
 
     @cached_property
-    def _constants(self) -> list[tuple[Array, AxisDiscretisation]]:
+    def _constants(self) -> list[tuple[Array, Axis]]:
         """Coefficients of the function one on each axis: its products with the orthonormal q."""
         return [(a.basis.evaluate(a.basis.nodes)[0].T @ a.basis.node_weights, a) for a in self.axes]
 
@@ -195,7 +197,10 @@ class StructuredEquation:
         """Far below the least eigenvalue that is not zero, on the side where there is none."""
         left = self.separation.left[0]
         sizes = [
-            max(abs(c) / (a.basis.upper - a.basis.lower) ** k for k, c in operator.items())
+            max(
+                (abs(c) / (a.basis.upper - a.basis.lower) ** k for k, c in operator.items()),
+                default=0.0,
+            )
             for operator, a in zip(self.separation.left, self.axes, strict=True)
         ]
         return -math.copysign(_SHIFT * min(sizes), left[max(left)])

@@ -288,7 +288,6 @@ def test_conditions_come_back_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("conditions", "what"),
     [
-        ([Periodic("x"), Dirichlet(0, on=["y-", "y+"])], "periodic axes"),
         ([Dirichlet(0), Observations([[0.1, 0.1]], [1.0])], "observations"),
     ],
 )
@@ -296,6 +295,12 @@ def test_what_the_solver_cannot_do_is_said(conditions, what):
     problem = Problem(POISSON, SQUARE, conditions, f=0)
     with pytest.raises(ArgumentError, match=f"one with .*{what}.* which GPSolver does not solve"):
         GPSolver().solve(problem, (20, 20))
+
+
+def test_rough_kernels_refuse_periodic_axes():
+    problem = Problem(POISSON, SQUARE, [Periodic("x"), Dirichlet(0, on=["y-", "y+"])], f=0)
+    with pytest.raises(ArgumentError, match=r"periodic axes, which GPSolver\('matern52'"):
+        GPSolver("matern52").solve(problem, (20, 20))
 
 
 def test_the_baseline_refuses_slopes():
