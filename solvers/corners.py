@@ -37,10 +37,12 @@ def check_corners(faces: Sequence[Face], box: Box) -> None:
         for corner in itertools.product((0, 1), repeat=box.dimension):
             if corner[one.axis] != one.end or corner[other.axis] != other.end:
                 continue
+            place = [bounds[end] for bounds, end in zip(box.bounds, corner, strict=True)]
+            if not box.contains(np.array([place]))[0]:
+                continue
             values = [_at_corner(face, corner, box) / face.alpha for face in (one, other)]
             misfit = abs(values[0] - values[1])
             if misfit > worst:
-                place = [bounds[end] for bounds, end in zip(box.bounds, corner, strict=True)]
                 named = zip(box.axes, place, strict=True)
                 point = ", ".join(f"{axis}={coordinate:.6g}" for axis, coordinate in named)
                 worst, where = (
@@ -70,4 +72,6 @@ def _size(face: Face, box: Box) -> float:
     if not face.field.is_function:
         return float(np.abs(cast(ArrayField, face.field).values).max())
     axes = box.uniform_axes([17] * box.dimension)
-    return float(np.abs(face.value_on_grid(axes[: face.axis] + axes[face.axis + 1 :])).max())
+    axes[face.axis] = np.array([face.coordinate])
+    points = np.stack([c.ravel() for c in np.meshgrid(*axes, indexing="ij")], axis=1)
+    return float(np.abs(face.value(*points[box.contains(points)].T)).max(initial=0.0))

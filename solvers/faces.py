@@ -148,7 +148,7 @@ class FaceReader:
     def _on_faces(self, condition: FaceCondition, periodic: tuple[int, ...]) -> Iterator[Face]:
         names = _faces_of(condition, self.box, periodic)
         label = f"{type(condition).__name__} value on {', '.join(names)}"
-        for function in self._functions(condition, condition.of):
+        for function in self.functions(condition, condition.of):
             for name in names:
                 weights = condition.weights(cast(Literal[0, 1], int(name.endswith("+"))))
                 face = self._face(condition, label, name, function, weights, condition.value)
@@ -163,7 +163,7 @@ class FaceReader:
             given = f"{condition} on {self.box}"
             raise ArgumentError("conditions", given, f"name the axis of time {TIME!r}")
         name, axis = f"{TIME}-", self.box.axes.index(TIME)
-        for function in self._functions(condition, condition.of):
+        for function in self.functions(condition, condition.of):
             label = f"Initial value on {name}"
             yield self._face(condition, label, name, function, (1.0,), condition.value)
             if self.orders[function][axis] > 1:
@@ -173,7 +173,14 @@ class FaceReader:
                 given = f"{condition!r} where {function} is of first order in {TIME}"
                 raise ArgumentError("velocity", given, "leave the velocity out")
 
-    def _functions(self, condition: Condition, of: str | None) -> list[str]:
+    def functions(self, condition: Condition, of: str | None) -> list[str]:
+        """The unknown functions that a condition is about.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such function, or several where a value can be of one only.
+        """
         functions = list(self.orders)
         if of is None:
             explicit = [getattr(condition, key, None) for key in ("value", "velocity")]
@@ -225,17 +232,18 @@ class FaceReader:
 
 
 def _faces_of(condition: FaceCondition, box: Box, periodic: tuple[int, ...]) -> list[str]:
-    """The names of the faces that a condition is on."""
+    """The names of the faces that a condition is on; edges of a region are read apart."""
     if condition.on is None:
         return [name for i, name in enumerate(box.faces) if i // 2 not in periodic]
     names = [condition.on] if isinstance(condition.on, str) else list(condition.on)
-    remedy = f"give one or more of {', '.join(map(repr, box.faces))}, each once"
+    known = [*box.faces, *box.edges]
+    remedy = f"give one or more of {', '.join(map(repr, known))}, each once"
     for name in names:
-        if name not in box.faces or names.count(name) > 1:
+        if name not in known or names.count(name) > 1:
             raise ArgumentError("on", repr(condition.on), remedy)
     if not names:
         raise ArgumentError("on", "no face", remedy)
-    return names
+    return [name for name in names if name in box.faces]
 
 
 def _applied(weights: tuple[float, ...], exact: sympy.Expr, axis: str) -> sympy.Expr:

@@ -115,7 +115,7 @@ def _check_satisfied(
     domain: Box,
 ) -> None:
     rng = np.random.default_rng(0)
-    points = [rng.uniform(lo, hi, size=200) for lo, hi in domain.bounds]
+    points = domain.random_points(200, rng).T
     sizes = [compile_expression(term, domain.axes)(*points) for term in terms]
     # The size of the terms that have to cancel decides what rounding may leave.
     worst, scale = float(np.abs(sum(sizes)).max()), float(np.abs(sizes).max())

@@ -20,6 +20,7 @@ class Need(StrEnum):
     NONLINEAR = "nonlinear terms"
     SYSTEM = "several unknown functions"
     UNKNOWN = "unknown parameters"
+    REGION = "a region inside the box"
 
 
 def check_needs(needs: Collection[Need], supported: Collection[Need], solver: str) -> None:

@@ -92,4 +92,14 @@ def _checked(values: NDArray[Any], box: Box) -> Array:
             f"{outside.sum()} of {len(outside)} points outside, the first ({place}) at row {first}"
         )
         raise ArgumentError("points", given, f"give points in {box}")
-    return np.clip(points, lower, upper)
+    points = np.clip(points, lower, upper)
+    if box.region is None:
+        return points
+    outside = ~box.contains(points)
+    if outside.any():
+        first = int(outside.argmax())
+        place = ", ".join(f"{c:.6g}" for c in points[first])
+        given = f"{outside.sum()} of {len(outside)} points, the first ({place}) at row {first}, "
+        remedy = "leave them out: domain.contains(points) tells which are inside"
+        raise ArgumentError("points", given + "outside the region", remedy)
+    return points

@@ -13,6 +13,7 @@ from solvers.conditions import Condition, Dirichlet, FaceCondition, Initial, Obs
 from solvers.corners import check_corners
 from solvers.data import ArrayField, ExpressionField, LostField, as_number, read_field
 from solvers.domain import Box
+from solvers.edges import Edge, check_edges, read_edges
 from solvers.equation import Equation, check_data_names
 from solvers.expression import (
     RESERVED,
@@ -82,6 +83,8 @@ class Problem:
         two at one end.
     periodic : tuple of int
         The axes, by number, that are periodic.
+    edges : tuple of Edge
+        Every condition on an edge of the domain's region.
     observations : tuple of Sensors
         Blocks of values seen in the domain.
     unknown : dict of name to (lower, upper) or "field"
@@ -244,6 +247,7 @@ class Problem:
         known = {name: formula for name, formula in exact.items() if name in self.functions}
         reader = FaceReader(domain, self.orders_of, known, constants)
         self.faces: tuple[Face, ...] = reader.read(self.conditions)
+        self.edges: tuple[Edge, ...] = read_edges(self.conditions, reader)
         self.periodic = periodic_axes(self.conditions, domain)
         seen = [c for c in self.conditions if isinstance(c, Observations)]
         self.observations: tuple[Sensors, ...] = read_observations(seen, domain, self.functions)
@@ -338,9 +342,10 @@ class Problem:
 
         Equation and conditions hold derivatives only; a solver has to fix the mean.
         """
-        if len(self.functions) > 1 or not (self.faces or self.periodic):
+        held = [*self.faces, *self.edges]
+        if len(self.functions) > 1 or not (held or self.periodic):
             return False
-        values = any(face.alpha for face in self.faces) or self.observations
+        values = any(condition.alpha for condition in held) or self.observations
         nonlinear = self.nonlinear.derivatives if self.nonlinear else ()
         present = [term.orders for term in self.operator.terms]
         present += [d.orders for d in nonlinear if d.function in self.functions]
@@ -372,7 +377,8 @@ class Problem:
         operators = [operator for row in self.operators for operator in row]
         terms = [term for operator in operators for term in operator.terms]
         found = {
-            Need.SLOPES: not all(face.of_values for face in self.faces),
+            Need.SLOPES: not all(face.of_values for face in self.faces)
+            or any(edge.beta for edge in self.edges),
             Need.PERIODIC: bool(self.periodic),
             Need.OBSERVATIONS: bool(self.observations),
             Need.FREE_CONSTANT: self.constant_is_free,
@@ -382,6 +388,7 @@ class Problem:
             Need.NONLINEAR: any(part is not None for part in self.nonlinears),
             Need.SYSTEM: len(self.functions) > 1,
             Need.UNKNOWN: bool(self.unknown),
+            Need.REGION: self.domain.region is not None,
         }
         return frozenset(need for need, present in found.items() if present)
 
@@ -414,6 +421,8 @@ class Problem:
         """
         check_orders(self.domain, self.orders_of, self.faces)
         seen = bool(self.observations)
+        if not seen:
+            check_edges(self.domain.edges, self.edges, self.orders_of)
         check_counts(self.domain, self._needed, self.faces, self.periodic, seen=seen)
         if len(self.functions) == 1:
             check_ends(self.domain, self.operator, self.faces)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kernelgp.errors import ArgumentError
 from kernelgp.random import RandomState, as_generator
 from solvers.equation import parse_derivative
+from solvers.masked import exact_on_grid
 from solvers.picture import draw
 from solvers.points import read_points
 from solvers.problem import Problem
@@ -55,8 +56,8 @@ class Solution:
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        From every method that takes points: if they are not finite, outside the domain or of
-        a wrong shape.
+        From every method that takes points: if they are not finite, outside the domain
+        or its region, or of a wrong shape.
 
     Examples
     --------
@@ -155,7 +156,8 @@ class Solution:
         Parameters
         ----------
         points
-            None takes random ones, several to every cell of the grid, always the same.
+            None takes random ones, several to every cell of the grid, always the same; of
+            a region, those inside.
 
         Raises
         ------
@@ -166,9 +168,9 @@ class Solution:
         if points is None:
             rng = np.random.default_rng(0)
             axes = problem.domain.random_axes(self.grid, PER_CELL[problem.dimension], rng)
-            x = np.stack([c.ravel() for c in np.meshgrid(*axes, indexing="ij")], axis=1)
-            exact = problem.exact(x)
-            mean = self.posterior.mean_on_grid(axes, self._orders).ravel()
+            inside = problem.domain.contains_on_grid(axes)
+            exact = exact_on_grid(problem, axes)[inside]
+            mean = self.posterior.mean_on_grid(axes, self._orders)[inside]
         else:
             x, _ = self._read(points)
             exact, mean = problem.exact(x), self.posterior.mean(x, self._orders)
@@ -195,6 +197,9 @@ class Solution:
 
     def to_xarray(self, grid: Sequence[int] | None = None) -> "xarray.Dataset":
         """Mean, deviation and source on a uniform grid, with the axes as coordinates.
+
+        Where the domain has a region there is a variable ``inside``, and the others are NaN
+        outside of it.
 
         Parameters
         ----------

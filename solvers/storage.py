@@ -33,6 +33,7 @@ from solvers.map_posterior import MapPosterior
 from solvers.posterior import GPPosterior
 from solvers.problem import Problem
 from solvers.protocol import Posterior
+from solvers.region import FormulaPiece, MaskPiece
 
 __all__ = ["load_parts", "save_parts"]
 
@@ -49,7 +50,7 @@ def save_parts(
     header = {
         "grid": list(grid),
         "posterior": {"kind": type(posterior).__name__, "meta": posterior.meta()},
-        "problem": _problem_header(problem, tensors),
+        "problem": _problem_header(problem, grid, tensors),
     }
     return write_file(path, _FORMAT, header, tensors)
 
@@ -79,13 +80,16 @@ def _posterior_kinds() -> dict[str, Any]:
     return {kind.__name__: kind for kind in kinds}
 
 
-def _problem_header(problem: Problem, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _problem_header(
+    problem: Problem, grid: Sequence[int], tensors: dict[str, NDArray[Any]]
+) -> dict[str, Any]:
     exact = problem.exact_formulas
     return {
         "equations": [equation.text for equation in problem.equations],
         "functions": list(problem.functions),
         "unknown": problem.unknown,
         "domain": [[a, *b] for a, b in zip(problem.axes, problem.domain.bounds, strict=True)],
+        "inside": _region_header(problem.domain, grid, tensors),
         "data": {name: _put(name, value, tensors) for name, value in problem.data.items()},
         "conditions": [
             _condition_header(f"conditions/{i}", condition, tensors)
@@ -103,13 +107,43 @@ def _problem(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> 
     ]
     return Problem.with_exact(
         header["equations"],
-        Box(**{axis: (lo, hi) for axis, lo, hi in header["domain"]}),
+        Box(
+            inside=_region(header.get("inside"), tensors),
+            **{axis: (lo, hi) for axis, lo, hi in header["domain"]},
+        ),
         conditions,
         {name: _get(name, value, tensors) for name, value in header["data"].items()},
         exact,
         functions=header["functions"],
         unknown=header["unknown"],
     )
+
+
+def _region_header(
+    box: Box, grid: Sequence[int], tensors: dict[str, NDArray[Any]]
+) -> dict[str, str | None] | None:
+    """Formulas as text, by the name of their edge; the rest as the cells of the grid inside."""
+    if box.region is None:
+        return None
+    header: dict[str, str | None] = {}
+    for piece in box.region.pieces:
+        header[piece.name] = piece.text if isinstance(piece, FormulaPiece) else None
+        if header[piece.name] is None:
+            mesh = np.meshgrid(*box.uniform_axes(grid), indexing="ij", sparse=True)
+            mask = piece.mask if isinstance(piece, MaskPiece) else piece.contains(*mesh)
+            tensors[f"problem/inside/{piece.name}"] = mask.astype(np.float64)
+    return header
+
+
+def _region(
+    header: Mapping[str, str | None] | None, tensors: Mapping[str, NDArray[Any]]
+) -> dict[str, Any] | None:
+    if header is None:
+        return None
+    return {
+        name: tensors[f"problem/inside/{name}"] > 0 if text is None else text
+        for name, text in header.items()
+    }
 
 
 def _condition_header(

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 import kernelgp
+from solvers.masked import blanked, exact_on_grid, source_on_grid
 from solvers.posterior import GPPosterior
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
@@ -33,16 +34,19 @@ def to_dataset(problem: Problem, posterior: Posterior, grid: Sequence[int]) -> "
 
     axes, orders = problem.domain.uniform_axes(grid), (0,) * problem.dimension
     name = problem.function
-    variables = {"mean": (posterior.mean_on_grid(axes, orders), f"posterior mean of {name}")}
+    mean = blanked(problem, axes, posterior.mean_on_grid(axes, orders))
+    variables: dict[str, tuple[NDArray[Any], str]] = {"mean": (mean, f"posterior mean of {name}")}
     if has_deviation(posterior):
         std, how = deviation_on_grid(posterior, axes)
+        std = blanked(problem, axes, std)
         variables["std"] = (std, f"posterior standard deviation of {name}, {how}")
     if problem.source_is_function or problem.source_shape == tuple(grid):
-        variables["source"] = (problem.source_on_grid(axes), "right side of the equation")
+        variables["source"] = (source_on_grid(problem, axes), "right side of the equation")
     if problem.has_exact:
-        mesh = np.meshgrid(*axes, indexing="ij")
-        values = problem.exact(np.stack([c.ravel() for c in mesh], axis=1))
-        variables["exact"] = (values.reshape(tuple(grid)), f"exact solution {name}")
+        variables["exact"] = (exact_on_grid(problem, axes), f"exact solution {name}")
+    if problem.domain.region is not None:
+        inside = problem.domain.contains_on_grid(axes)
+        variables["inside"] = (inside, "whether the point is in the domain's region")
     # A problem states no units, so every quantity is a pure number.
     return xarray.Dataset(
         {key: (problem.axes, v, _attributes(what)) for key, (v, what) in variables.items()},

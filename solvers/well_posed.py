@@ -47,6 +47,12 @@ def check_counts(
             continue
         present = {face.name for face in here}
         absent = [face for face in (f"{name}-", f"{name}+") if face not in present]
+        # An end that the region does not reach has none, and the edge stands in for it.
+        if any(not box.reaches(face) for face in absent):
+            absent = [face for face in absent if box.reaches(face)]
+            if order > 1 or not absent:
+                missing += absent
+                continue
         if order == 1 or (order == 2 and absent):
             missing += absent if order == 2 else [" or ".join(absent)]
         else:

@@ -117,7 +117,9 @@ def test_without_a_source_the_exact_solution_has_to_satisfy_the_equation():
     problem = Problem.from_exact("200*u_x + u_t = 0", box, "sin(x - 200*t)")
     assert problem.has_exact
 
-    with pytest.raises(ArgumentError, match=r"exact: got .* defect of up to 9\.99e\+01; give a"):
+    with pytest.raises(
+        ArgumentError, match=r"exact: got .* defect of up to \d\.\d+e\+0[12]; give a"
+    ):
         Problem.from_exact("200*u_x + u_t = 0", box, "sin(x - 100*t)")
 
 
