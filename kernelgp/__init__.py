@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kernelgp import errors, kernels, linalg, operators
+    from kernelgp.estimators.gp_classifier import GPClassifier
 
 __version__ = "0.1.0"
 
 # Loaded on first use, so that `import kernelgp.operators` brings in neither scikit-learn
 # nor matplotlib.
-__all__ = ["__version__", "errors", "kernels", "linalg", "operators"]
+__all__ = ["GPClassifier", "__version__", "errors", "kernels", "linalg", "operators"]
+_CLASSES = {"GPClassifier": "kernelgp.estimators.gp_classifier"}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        return getattr(import_module(_CLASSES[name]), name)
     if name in __all__:
         return import_module(f"kernelgp.{name}")
     raise AttributeError(f"module 'kernelgp' has no attribute {name!r}")

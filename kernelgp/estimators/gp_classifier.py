@@ -1,0 +1,311 @@
+"""Classes with probabilities, from a Gaussian process behind a logistic or softmax function."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from kernelgp.errors import ArgumentError
+from kernelgp.estimators.base import (
+    Scales,
+    as_kernel,
+    check_choice,
+    give_back,
+    read_features,
+    read_training,
+)
+from kernelgp.gp.classification import LaplaceLoss, LatentPrior, learn_by_laplace, mode_of
+from kernelgp.gp.labels import LabeledRows, LabelLikelihood, label_likelihood
+from kernelgp.gp.laplace import LaplacePosterior
+from kernelgp.gp.offset import Offset
+from kernelgp.random import RandomState, as_generator
+from kernelgp.validation import check_positive
+
+__all__ = ["GPClassifier"]
+
+# Rows up to which a Laplace fit with learned hyperparameters takes less than half a minute on
+# two cores: its Newton steps cost c n³ for c latent functions.
+_LAPLACE_WORK = 2500**3
+
+
+class GPClassifier(ClassifierMixin, BaseEstimator):
+    """Gaussian process classification: logistic for two classes, softmax for more.
+
+    Parameters
+    ----------
+    kernel : kernelgp, gpytorch or scikit-learn kernel, default=None
+        Of the latent functions, in the units of the inputs. None is a variance times ARD
+        Matérn-5/2.
+    method : {"auto", "laplace"}
+        "laplace" finds the mode of the latent functions at all rows, O(c n³).
+    mean : {"constant", "zero"}
+        Of the latent functions. The constant is learned, so it stays 0 without an optimizer.
+    optimizer : {"lbfgs", None}
+        None keeps the hyperparameters as given.
+    n_restarts
+        Random starts of the optimizer besides the kernel's own.
+    max_iterations
+        Of the optimizer.
+    warm_start
+        Whether a further `fit` begins at the hyperparameters of the last one.
+    normalize_x
+        Whether starts and bounds of the optimizer follow the spread of the inputs.
+    device : torch device, default=None
+        None is the CPU, or that of a tensor X.
+    random_state : int, Generator, RandomState or None
+    verbose
+        Whether to show progress on a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+    kernel_ : Kernel
+        In the units of the inputs.
+    mean_ : ndarray, shape (c,)
+        Of each of the c latent functions: one for two classes, else one for each.
+    X_train_ : ndarray, shape (n, d)
+    dual_coef_ : ndarray, shape (n, c)
+        Latent means at x are ``k(x, X_train_) @ dual_coef_ + mean_``.
+    weights_ : ndarray, shape (n,)
+    log_marginal_likelihood_value_ : float
+        Laplace's approximation of it.
+    report_ : OptimizeReport or None
+        What the optimizer did.
+
+    References
+    ----------
+    Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, chapter 3.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 2))
+    >>> y = np.where(X.sum(axis=1) + rng.normal(size=100) > 0, "high", "low")
+    >>> model = GPClassifier(random_state=0).fit(X, y)
+    >>> model.predict([[1.0, 1.0], [-1.0, -1.0]])
+    array(['high', 'low'], dtype='<U4')
+    >>> model.predict_proba([[1.0, 1.0], [0.0, 0.0]]).round(1)
+    array([[0.9, 0.1],
+           [0.4, 0.6]])
+    """
+
+    def __init__(
+        self,
+        kernel: Any = None,
+        *,
+        method: Literal["auto", "laplace"] = "auto",
+        mean: Literal["constant", "zero"] = "constant",
+        optimizer: Literal["lbfgs"] | None = "lbfgs",
+        n_restarts: int = 0,
+        max_iterations: int = 200,
+        warm_start: bool = False,
+        normalize_x: bool = True,
+        device: Any = None,
+        random_state: RandomState = None,
+        verbose: bool = False,
+    ) -> None:
+        self.kernel = kernel
+        self.method = method
+        self.mean = mean
+        self.optimizer = optimizer
+        self.n_restarts = n_restarts
+        self.max_iterations = max_iterations
+        self.warm_start = warm_start
+        self.normalize_x = normalize_x
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from labeled rows.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+        y : array-like, shape (n,)
+            Labels of any type that sorts; at least two classes.
+        sample_weight : array-like, shape (n,), optional
+            A row of weight 2 counts as two equal rows.
+        """
+        check_choice("method", self.method, ["auto", "laplace"])
+        check_choice("mean", self.mean, ["constant", "zero"])
+        check_choice("optimizer", self.optimizer, ["lbfgs", None])
+        check_positive("n_restarts", self.n_restarts, zero=True)
+        check_positive("max_iterations", self.max_iterations)
+        generator = as_generator(self.random_state)
+        data, scales = self._read(X, y, sample_weight)
+        prior = self._prior(data.likelihood, scales)
+        self.report_ = None
+        if self.optimizer is not None:
+            self.report_ = learn_by_laplace(
+                prior,
+                data,
+                x_scale=scales.x_scale,
+                starts=int(self.n_restarts),
+                max_iterations=int(self.max_iterations),
+                generator=generator,
+                visible=None if self.verbose else False,
+            )
+        found = mode_of(prior, data)
+        self.kernel_ = prior.kernel
+        self.mean_ = prior.offset.constant.detach().cpu().numpy()
+        self.X_train_, self.y_train_ = data.x.cpu().numpy(), data.labels.cpu().numpy()
+        self.weights_ = data.weights.cpu().numpy()
+        self.dual_coef_ = found.dual.cpu().numpy()
+        self.log_marginal_likelihood_value_ = found.evidence.item()
+        self._device = data.x.device
+        self._posterior = self._build_posterior()
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most probable class at the rows of `X`, shape (m,)."""
+        probabilities = self._probabilities(X)
+        return self.classes_[probabilities.argmax(dim=-1).cpu().numpy()]
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Probabilities of the classes in the order of `classes_`, shape (m, n_classes).
+
+        Averages over what is not known of the latent functions: far from the data they tend
+        to those of the prior mean.
+        """
+        return give_back(self._probabilities(X), X)
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Log-odds of the second class, shape (m,); with more, log-probabilities, (m, n_classes).
+
+        Of the averaged probabilities, so that its order is theirs.
+        """
+        probabilities = self._probabilities(X)
+        tiny = torch.finfo(probabilities.dtype).tiny
+        logs = probabilities.clamp(min=tiny).log()
+        return give_back(logs[:, 1] - logs[:, 0] if len(self.classes_) == 2 else logs, X)
+
+    def predict_latent(self, X: ArrayLike, *, return_std: bool = False) -> Any:
+        """Means of the latent functions, shape (m,), or (m, n_classes) with more than two.
+
+        Parameters
+        ----------
+        X : array-like, shape (m, d)
+        return_std
+            Whether their posterior standard deviations, of the same shape, come with them.
+        """
+        x = self._read_features(X)
+        posterior = self._posterior_now()
+        if not return_std:
+            return give_back(_squeeze(posterior.mean(x)), X)
+        mean, covariance = posterior.moments(x)
+        std = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+        return give_back(_squeeze(mean), X), give_back(_squeeze(std), X)
+
+    def log_marginal_likelihood(
+        self, theta: ArrayLike | None = None, *, eval_gradient: bool = False
+    ) -> Any:
+        """Laplace's approximation of it, at other hyperparameters than the fitted ones too.
+
+        Parameters
+        ----------
+        theta : array-like, shape (p,), optional
+            Logarithms of the kernel's positive hyperparameters, sorted by name within each
+            part; the prior means that were learned follow. None is what `fit` found.
+        eval_gradient
+            Whether the gradient by `theta`, shape (p,), comes with it.
+        """
+        check_is_fitted(self)
+        prior = self._fitted_prior(copy=True)
+        hyper = prior.hyperparameters(torch.ones(self.X_train_.shape[1], dtype=torch.float64))
+        if theta is not None:
+            values = torch.tensor(np.array(theta, dtype=np.float64))
+            if values.shape != (len(hyper),) or not bool(values.isfinite().all()):
+                given = f"{np.asarray(theta)}"
+                raise ArgumentError("theta", given, f"give {len(hyper)} finite numbers")
+            hyper.assign_theta(values)
+        loss = LaplaceLoss(prior, self._data())
+        if not eval_gradient:
+            with torch.no_grad():
+                return -loss().item()
+        value = loss()
+        value.backward()
+        return -value.item(), -hyper.gradient().numpy()
+
+    def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[LabeledRows, Scales]:
+        """Rows with numbered labels; sets `classes_`."""
+        if y is None:
+            read_training(self, X, y)  # refuses it in scikit-learn's words
+        names = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
+        names = column_or_1d(names, warn=True)
+        check_classification_targets(names)
+        _, codes = np.unique(names, return_inverse=True)
+        data = read_training(self, X, codes, sample_weight, device=self.device)
+        names = names[data.kept.numpy()]
+        self.classes_, codes = np.unique(names, return_inverse=True)
+        if len(self.classes_) < 2:
+            given = f"one class, {self.classes_.tolist()[0]!r}"
+            raise ArgumentError("y", given, "give at least two classes")
+        labels = torch.as_tensor(codes, device=data.x.device)
+        weights = torch.ones_like(data.x[:, 0]) if data.weights is None else data.weights
+        scales = Scales.of(data, normalize_x=self.normalize_x, normalize_y=False)
+        likelihood = label_likelihood(len(self.classes_))
+        return LabeledRows(data.x, labels, weights, likelihood), scales
+
+    def _prior(self, likelihood: LabelLikelihood, scales: Scales) -> LatentPrior:
+        values = torch.zeros(likelihood.n_latents, dtype=torch.float64)
+        if self.warm_start and hasattr(self, "kernel_"):
+            kernel = as_kernel(self.kernel_, scales.x_scale)
+            if len(self.mean_) == len(values):
+                values = torch.as_tensor(self.mean_)
+        else:
+            kernel = as_kernel(self.kernel, scales.x_scale)
+        learned = self.mean == "constant" and self.optimizer is not None
+        return LatentPrior(kernel, Offset(values, learned=learned))
+
+    def _fitted_prior(self, *, copy: bool) -> LatentPrior:
+        scale = torch.ones(self.X_train_.shape[1], dtype=torch.float64)
+        kernel = as_kernel(self.kernel_, scale) if copy else self.kernel_
+        learned = self.mean == "constant" and self.optimizer is not None
+        return LatentPrior(kernel, Offset(torch.as_tensor(self.mean_), learned=learned))
+
+    def _data(self) -> LabeledRows:
+        x = torch.as_tensor(self.X_train_, device=self._device)
+        labels = torch.as_tensor(self.y_train_, device=self._device)
+        weights = torch.as_tensor(self.weights_, device=self._device)
+        return LabeledRows(x, labels, weights, label_likelihood(len(self.classes_)))
+
+    def _build_posterior(self) -> LaplacePosterior:
+        data = self._data().double()
+        dual, offset = (
+            torch.as_tensor(array, device=self._device) for array in (self.dual_coef_, self.mean_)
+        )
+        return LaplacePosterior(self.kernel_, data.x, dual, offset, data.weights)
+
+    def _posterior_now(self) -> LaplacePosterior:
+        if self._posterior is None:  # dropped by pickling
+            self._posterior = self._build_posterior()
+        return self._posterior
+
+    def _read_features(self, X: Any) -> Tensor:
+        check_is_fitted(self)
+        return read_features(self, X, dtype=torch.float64, device=self._device)
+
+    def _probabilities(self, X: Any) -> Tensor:
+        x = self._read_features(X)
+        mean, covariance = self._posterior_now().moments(x)
+        likelihood = label_likelihood(len(self.classes_))
+        return likelihood.probabilities(mean, _root(covariance))
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """R with ``R Rᵀ`` the covariance, which may be singular."""
+    if covariance.shape[-1] == 1:
+        return covariance.sqrt()
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0.0).sqrt().unsqueeze(-2)
+
+
+def _squeeze(values: Tensor) -> Tensor:
+    return values.squeeze(-1) if values.shape[-1] == 1 else values

@@ -1,0 +1,189 @@
+"""The classifier: scikit-learn's manners and numbers, and what it refuses."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process import kernels as sk
+from sklearn.metrics import log_loss
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from kernelgp import GPClassifier
+from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.kernels import RBF
+
+
+def make(n=80, n_classes=2, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    score = X[:, 0] + X[:, 1] ** 2 + 0.5 * rng.normal(size=n)
+    return X, (score.argsort().argsort() * n_classes) // n
+
+
+FIXED = 3.0 * RBF(lengthscale=0.9)
+
+
+@pytest.mark.filterwarnings("ignore")  # few rows and few steps: that it may warn is not the point
+@parametrize_with_checks([GPClassifier(max_iterations=3)])
+def test_scikit_learn_agrees(estimator, check):
+    check(estimator)
+
+
+def test_fixed_hyperparameters_give_scikit_learns_numbers():
+    X, y = make()
+    new = np.random.default_rng(1).normal(size=(30, 2))
+    ours = GPClassifier(FIXED, optimizer=None).fit(X, y)
+    kernel = sk.ConstantKernel(3.0) * sk.RBF(0.9)
+    peer = GaussianProcessClassifier(kernel, optimizer=None).fit(X, y)
+    assert ours.log_marginal_likelihood_value_ == pytest.approx(
+        peer.log_marginal_likelihood_value_, abs=1e-6
+    )
+    # Its own average over the latent function is a fit by five error functions.
+    assert np.allclose(ours.predict_proba(new), peer.predict_proba(new), atol=2e-3)
+    assert (ours.predict(new) == peer.predict(new)).all()
+
+
+def test_learned_evidence_is_no_lower_than_scikit_learns():
+    X, y = make()
+    kernel = sk.ConstantKernel(1.0) * sk.RBF([1.0, 1.0])
+    peer = GaussianProcessClassifier(kernel, random_state=0).fit(X, y)
+    ours = GPClassifier(kernel, mean="zero", random_state=0).fit(X, y)
+    assert ours.log_marginal_likelihood_value_ > peer.log_marginal_likelihood_value_ - 1e-3
+
+
+def test_evidence_at_other_hyperparameters_is_that_of_a_fit_there():
+    X, y = make()
+    model = GPClassifier(FIXED, mean="zero", random_state=0).fit(X, y)
+    theta = np.log([3.0, 0.9])
+    there = GPClassifier(FIXED, optimizer=None).fit(X, y).log_marginal_likelihood_value_
+    value, gradient = model.log_marginal_likelihood(theta, eval_gradient=True)
+    assert value == pytest.approx(there)
+    slopes = [
+        (model.log_marginal_likelihood(theta + s) - model.log_marginal_likelihood(theta - s)) / 2e-5
+        for s in 1e-5 * np.eye(2)
+    ]
+    assert np.allclose(gradient, slopes, rtol=1e-5)
+    assert model.log_marginal_likelihood() == pytest.approx(model.log_marginal_likelihood_value_)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["no", "yes", "maybe"]),
+        np.array(["no", "yes", "maybe"], dtype=object),
+        np.array([10, -3, 7]),
+        np.array([2.0, 5.0, 3.0]),
+    ],
+)
+def test_classes_keep_their_names_and_types(names):
+    X, y = make(n_classes=3)
+    model = GPClassifier(FIXED, optimizer=None).fit(X, names[y])
+    assert list(model.classes_) == sorted(names)
+    assert model.predict(X).dtype == names.dtype
+    assert model.score(X, names[y]) > 0.8
+    assert model.predict_proba(X).shape == (len(X), 3)
+
+
+def test_booleans_are_classes():
+    X, y = make()
+    model = GPClassifier(FIXED, optimizer=None).fit(X, y == 1)
+    assert model.predict(X).dtype == bool
+    assert model.decision_function(X).shape == (len(X),)
+
+
+def test_three_classes_are_better_than_chance_and_calibrated():
+    X, y = make(n=120, n_classes=3)
+    new, truth = make(n=300, n_classes=3, seed=1)
+    model = GPClassifier(random_state=0).fit(X, y)
+    probabilities = model.predict_proba(new)
+    assert log_loss(truth, probabilities) < 0.75
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    mean, std = model.predict_latent(new, return_std=True)
+    assert mean.shape == std.shape == (300, 3)
+    assert (std > 0).all()
+
+
+def test_far_from_the_data_the_latent_function_is_its_prior():
+    X, y = make()
+    model = GPClassifier(FIXED, optimizer=None).fit(X, y)
+    mean, std = model.predict_latent([[100.0, 100.0]], return_std=True)
+    assert mean == pytest.approx(0.0)
+    assert std == pytest.approx(3.0**0.5)
+    assert model.predict_proba([[100.0, 100.0]]) == pytest.approx(0.5)
+
+
+def test_tensors_come_back_as_tensors():
+    X, y = make()
+    model = GPClassifier(FIXED, optimizer=None).fit(torch.tensor(X), torch.tensor(y))
+    found = model.predict_proba(torch.tensor(X))
+    assert isinstance(found, torch.Tensor)
+    assert np.allclose(found.numpy(), model.predict_proba(X))
+
+
+def test_pickled_model_predicts_the_same():
+    X, y = make()
+    model = GPClassifier(FIXED, optimizer=None).fit(X, y)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_warm_start_begins_where_the_last_fit_ended():
+    X, y = make()
+    model = GPClassifier(warm_start=True, random_state=0).fit(X, y)
+    first = model.report_
+    model.fit(X, y)
+    assert model.report_.evaluations < first.evaluations / 2
+    assert clone(model).set_params(warm_start=False).get_params()["warm_start"] is False
+
+
+def test_rows_of_weight_zero_do_not_exist():
+    X, y = make(n_classes=3)
+    weights = (y < 2).astype(float)
+    model = GPClassifier(FIXED, optimizer=None).fit(X, y, weights)
+    assert list(model.classes_) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "ep"}, "method: got 'ep'"),
+        ({"mean": "linear"}, "mean: got 'linear'"),
+        ({"optimizer": "adam"}, "optimizer: got 'adam'"),
+        ({"n_restarts": -1}, "n_restarts: got -1"),
+        ({"max_iterations": 0}, "max_iterations: got 0"),
+    ],
+)
+def test_arguments_are_checked_by_name(options, message):
+    X, y = make()
+    with pytest.raises(ArgumentError, match=message):
+        GPClassifier(**options).fit(X, y)
+
+
+def test_a_kernel_of_no_kind_is_refused():
+    X, y = make()
+    with pytest.raises(ArgumentTypeError, match="kernel"):
+        GPClassifier("rbf").fit(X, y)
+
+
+def test_one_class_is_refused_by_its_name():
+    with pytest.raises(ArgumentError, match="one class, 'a'"):
+        GPClassifier().fit(np.zeros((3, 1)), ["a", "a", "a"])
+
+
+@pytest.mark.parametrize("theta", [[0.0], [0.0, np.nan]])
+def test_theta_is_checked(theta):
+    X, y = make()
+    model = GPClassifier(FIXED, optimizer=None).fit(X, y)
+    with pytest.raises(ArgumentError, match="theta: got"):
+        model.log_marginal_likelihood(theta)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_strange_columns_do_no_harm(offset):
+    X, y = make()
+    strange = np.c_[offset + X, np.full(len(X), 7.0), X[:, 0]]
+    model = GPClassifier(random_state=0).fit(strange, y)
+    assert model.score(strange, y) > 0.85
