@@ -11,6 +11,7 @@ __all__ = [
     "CheckpointError",
     "ConvergenceWarning",
     "JitterWarning",
+    "LostRankError",
     "NotPositiveDefiniteError",
     "NumericalWarning",
 ]
@@ -55,6 +56,33 @@ class NotPositiveDefiniteError(ArgumentError):
 
 class CheckpointError(ArgumentError):
     """A file that cannot be read back: damaged, truncated or not one of ours."""
+
+
+class LostRankError(ConnectionError):
+    """Another process of a run over several is gone or does not answer.
+
+    Parameters
+    ----------
+    ranks
+        The global ranks that are missing.
+    size
+        How many processes there were.
+    reason
+        What the connection said.
+
+    Examples
+    --------
+    >>> print(LostRankError("1", 4, "Connection closed by peer"))
+    process_group: got no answer from rank 1 of 4 (Connection closed by peer); start the run again.
+    """
+
+    def __init__(self, ranks: str, size: int, reason: str) -> None:
+        super().__init__(ranks, size, reason)
+        self.ranks, self.size, self.reason = ranks, size, reason
+
+    def __str__(self) -> str:
+        missing = f"rank {self.ranks} of {self.size}"
+        return f"process_group: got no answer from {missing} ({self.reason}); start the run again."
 
 
 class NumericalWarning(UserWarning):

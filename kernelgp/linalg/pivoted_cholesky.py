@@ -12,7 +12,7 @@ is `_accept` here).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from kernelgp.errors import ArgumentError
-from kernelgp.linalg.protocol import Matrix, as_square, in_double, rows
+from kernelgp.linalg.protocol import Matrix, as_square, in_double, own_columns
+from kernelgp.linalg.team import Team, team_of
 from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_positive
 
@@ -95,7 +96,9 @@ def pivoted_cholesky(
     def enough(trace: float, _rank: int) -> bool:
         return trace <= trace_goal
 
-    return factorise(in_double(matrix), int(rank), enough, as_generator(generator))
+    exact = in_double(matrix)
+    own = factorise(exact, int(rank), enough, as_generator(generator))
+    return replace(own, factor=team_of(exact).join(own.factor, matrix.shape[-1]))
 
 
 def factorise(
@@ -106,10 +109,11 @@ def factorise(
 ) -> LowRank:
     """`pivoted_cholesky` behind the door, of a float64 matrix.
 
-    `enough` is asked before each block, with the trace left and the rank so far.
+    `enough` is asked before each block, with the trace left and the rank so far. The factor has
+    the rows that its team keeps here; what is left of the diagonal each process knows in full.
     """
-    left = matrix.diagonal().detach().clone()
-    n = len(left)
+    left, team = matrix.diagonal().detach().clone(), team_of(matrix)
+    n, mine = len(left), team.rows(len(left))
     if not bool((left >= 0).all()):
         given = f"a diagonal with {left.min().item():.1e} as its smallest entry"
         raise ArgumentError("op", given, "give a positive semidefinite matrix")
@@ -117,7 +121,7 @@ def factorise(
     # What is left is a difference: below this it is rounding, and nothing to divide by.
     rounding = 20 * torch.finfo(left.dtype).eps * left.max().item()
     # By rows, as blocks arrive: writing columns would copy across the grain.
-    transposed, pivots, used = left.new_empty(rank, n), [], 0
+    transposed, pivots, used = left.new_empty(rank, mine.stop - mine.start), [], 0
     while used < rank:
         trace = left.sum().item()
         if trace <= n * rounding or enough(trace, used):
@@ -125,8 +129,10 @@ def factorise(
         drawn = torch.multinomial(left.cpu(), _BLOCK, replacement=True, generator=generator)
         drawn = drawn.unique().to(left.device)  # the second of two equal pivots is never kept
         drawn = drawn[torch.randperm(len(drawn), generator=generator).to(left.device)]
-        block, known = rows(matrix, drawn), transposed[:used, drawn].mT
-        kept, root = _accept(block[:, drawn] - known @ known.mT, rounding, generator)
+        block = own_columns(matrix, drawn, mine)
+        entries = _columns(team, torch.cat([block, transposed[:used]]), drawn, mine)
+        square, known = entries[: len(drawn)], entries[len(drawn) :].mT
+        kept, root = _accept(square - known @ known.mT, rounding, generator)
         if len(kept) == 0:
             break
         kept, width = kept[: rank - used], min(used + len(kept), rank)
@@ -134,11 +140,21 @@ def factorise(
         remainder = block[kept] - known[kept] @ transposed[:used]
         columns = torch.linalg.solve_triangular(root, remainder, upper=False)
         transposed[used:width] = columns
-        left = (left - columns.square().sum(dim=0)).clamp_(min=0.0)  # below zero it is rounding
+        taken = team.join(columns.square().sum(dim=0).unsqueeze(-1), n).squeeze(-1)
+        left = (left - taken).clamp_(min=0.0)  # below zero it is rounding
         pivots.append(drawn[kept])
         used = width
     none = torch.empty(0, dtype=torch.int64, device=left.device)
     return LowRank(transposed[:used].mT, torch.cat([none, *pivots]), left.sum().item())
+
+
+def _columns(team: Team, own: Tensor, index: Tensor, mine: slice) -> Tensor:
+    """Columns `index` of what is spread over the team by columns, `own` being those from here."""
+    local = index - mine.start
+    here = (local >= 0) & (local < own.shape[-1])
+    found = own.new_zeros(len(own), len(index))
+    found[:, here] = own[:, local[here]]
+    return team.sum(found)
 
 
 def _accept(block: Tensor, rounding: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from kernelgp.errors import ArgumentError
 from kernelgp.linalg.pivoted_cholesky import factorise
 from kernelgp.linalg.probes import row_normals
 from kernelgp.linalg.protocol import Matrix, as_square, in_double, split
+from kernelgp.linalg.team import ALONE, Team, team_of
 from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_positive
 
@@ -33,7 +34,10 @@ class LowRankPreconditioner:
     Parameters
     ----------
     factor : Tensor, shape (..., n, r), float64
+        Of a matrix that is shared by several processes, the rows that are kept here.
     noise : Tensor, shape (..., n), float64, positive
+    team
+        The processes that share it.
 
     Examples
     --------
@@ -43,11 +47,14 @@ class LowRankPreconditioner:
     (tensor([[0.2500, 0.2500, 0.2500]], dtype=torch.float64), tensor(1.3863, dtype=torch.float64))
     """
 
-    def __init__(self, factor: Tensor, noise: Tensor) -> None:
+    def __init__(self, factor: Tensor, noise: Tensor, team: Team = ALONE) -> None:
         self.factor, self.noise = factor, noise
-        self._deviation = noise.sqrt().unsqueeze(-1)
+        self._team, self._mine = team, team.rows(noise.shape[-1])
+        self._deviation = noise[..., self._mine].sqrt().unsqueeze(-1)
         self._whitened = factor / self._deviation
-        self._root = torch.linalg.cholesky(_gram(self._whitened))
+        gram = team.sum(_gram(self._whitened))
+        gram.diagonal(dim1=-2, dim2=-1).add_(1.0)
+        self._root = torch.linalg.cholesky(gram)
 
     @property
     def rank(self) -> int:
@@ -55,13 +62,14 @@ class LowRankPreconditioner:
 
     def __call__(self, rhs: Tensor) -> Tensor:
         """``P⁻¹ rhs`` for float64 columns of shape (..., n, k)."""
-        white = rhs / self._deviation
-        inner = torch.cholesky_solve(self._whitened.mT @ white, self._root)
-        return (white - self._whitened @ inner) / self._deviation
+        white = rhs[..., self._mine, :] / self._deviation
+        inner = torch.cholesky_solve(self._team.sum(self._whitened.mT @ white), self._root)
+        return self._join((white - self._whitened @ inner) / self._deviation)
 
     def matmul(self, rhs: Tensor) -> Tensor:
         """``P rhs`` for float64 columns of shape (..., n, k)."""
-        return self.factor @ (self.factor.mT @ rhs) + self.noise.unsqueeze(-1) * rhs
+        inner = self._team.sum(self.factor.mT @ rhs[..., self._mine, :])
+        return self._join(self.factor @ inner) + self.noise.unsqueeze(-1) * rhs
 
     def logdet(self) -> Tensor:
         """``log|P|``, shape (...)."""
@@ -74,17 +82,20 @@ class LowRankPreconditioner:
         The diagonal's part is seeded by row, so that it does not depend on how rows are spread
         over processes; every process draws the factor's part alike.
         """
-        device, (n, rank) = self.factor.device, self.factor.shape[-2:]
-        own = row_normals(torch.arange(n, device=device), n_samples, seed)
+        device, rank = self.factor.device, self.rank
+        index = torch.arange(self._mine.start, self._mine.stop, device=device)
+        own = row_normals(index, n_samples, seed)
         shared = row_normals(torch.arange(rank, device=device), n_samples, seed + 1)
-        return self.factor @ shared + self._deviation * own
+        return self._join(self.factor @ shared + self._deviation * own)
+
+    def _join(self, own: Tensor) -> Tensor:
+        return self._team.join(own, self.noise.shape[-1])
 
 
 def _gram(whitened: Tensor) -> Tensor:
-    """``I + BᵀB`` below the diagonal, in blocks of rows: 5/8 of the work of the whole."""
+    """``BᵀB`` below the diagonal, in blocks of rows: 5/8 of the work of the whole."""
     rank = whitened.shape[-1]
-    gram = torch.eye(rank, dtype=whitened.dtype, device=whitened.device)
-    gram = gram.repeat(*whitened.shape[:-2], 1, 1)
+    gram = whitened.new_zeros(*whitened.shape[:-2], rank, rank)
     step = math.ceil(rank / 4) or 1
     for first in range(0, rank, step):
         end = first + step
@@ -150,7 +161,7 @@ def _of_one(op: Matrix, rank: int | None, generator: torch.Generator) -> LowRank
     limit = rank if rank is not None else automatic_limit(op.shape[-1])
     parts = split(op)
     base = in_double(parts[0] if parts else op)
-    diagonal = base.diagonal()
+    diagonal, team = base.diagonal(), team_of(base)
     whole = diagonal.sum().item()
 
     def little_left(trace: float, used: int) -> bool:
@@ -167,10 +178,11 @@ def _of_one(op: Matrix, rank: int | None, generator: torch.Generator) -> LowRank
     if parts:
         noise = parts[1]
         low_rank = factorise(base, limit, little_left, generator)
-        return LowRankPreconditioner(low_rank.factor, noise.clamp(min=floor))
+        return LowRankPreconditioner(low_rank.factor, noise.clamp(min=floor), team)
     low_rank = factorise(base, limit, flat, generator)
-    left = (diagonal - low_rank.factor.square().sum(dim=-1)).clamp(min=floor)
-    return LowRankPreconditioner(low_rank.factor, left.clamp(min=left.mean().item()))
+    taken = team.join(low_rank.factor.square().sum(dim=-1, keepdim=True), len(diagonal))
+    left = (diagonal - taken.squeeze(-1)).clamp(min=floor)
+    return LowRankPreconditioner(low_rank.factor, left.clamp(min=left.mean().item()), team)
 
 
 def automatic_preconditioner(

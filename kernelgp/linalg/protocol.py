@@ -154,6 +154,17 @@ def rows(op: Matrix, index: Tensor) -> Tensor:
     return op.matmul(identity).mT  # a row is a column: the callers' matrices are symmetric
 
 
+def own_columns(op: Matrix, index: Tensor, columns: slice) -> Tensor:
+    """The part in `columns` of some rows of an unbatched symmetric matrix.
+
+    An operator whose work is shared by several processes has a method of this name; of others
+    whole rows are computed.
+    """
+    if hasattr(op, "own_columns"):
+        return cast(Any, op).own_columns(index, columns)
+    return rows(op, index)[:, columns]
+
+
 def dense(op: Matrix) -> Tensor:
     """All entries, in the operator's dtype, shape (..., n, n)."""
     if isinstance(op, LinearOperator):

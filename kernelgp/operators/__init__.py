@@ -5,6 +5,7 @@ from kernelgp.operators.kronecker import KroneckerOperator
 from kernelgp.operators.kronecker_sum import KroneckerSumOperator
 from kernelgp.operators.noisy import NoisyKernelOperator
 from kernelgp.operators.noisy_kronecker import NoisyKroneckerOperator
+from kernelgp.operators.sharded import ShardedOperator
 from kernelgp.operators.toeplitz import ToeplitzOperator
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "KroneckerSumOperator",
     "NoisyKernelOperator",
     "NoisyKroneckerOperator",
+    "ShardedOperator",
     "ToeplitzOperator",
 ]

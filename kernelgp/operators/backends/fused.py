@@ -41,6 +41,8 @@ class FusedEntries:
         See `Embedding`.
     batch
         Batch shape of the matrix.
+    strip
+        Rows that take part in products and derivatives, by tiles only; see `tiled.matmul`.
     """
 
     kernel: Module
@@ -49,6 +51,7 @@ class FusedEntries:
     identity: tuple[Tensor, Tensor] | None
     batch: torch.Size
     backend: Literal["tiled", "keops"]
+    strip: slice | None = None
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -73,13 +76,13 @@ class FusedEntries:
             ask = partial(keops.matmul, one, n, m, columns, transpose=transpose)
             found = self._keops(ask)
             if found is None:
-                found = tiled.matmul(one, n, m, columns, transpose=transpose)
+                found = tiled.matmul(one, n, m, columns, transpose=transpose, strip=self.strip)
             parts.append(found)
         return _stack(parts, batch)
 
     def _keops(self, run: Callable[[], T]) -> T | None:
         """What KeOps finds; None where it is not asked, or fails for the first or a later time."""
-        if self.backend != "keops" or keops.problem() is not None:
+        if self.backend != "keops" or keops.problem() is not None or self.strip is not None:
             return None
         try:
             return run()
@@ -120,6 +123,7 @@ class FusedEntries:
                 self.identity,
                 self.batch,
                 self.backend,
+                self.strip,
             )
             wanted = [t for t in inputs if t.requires_grad]
             factors = (adjoint,) if isinstance(adjoint, Tensor) else adjoint
@@ -149,7 +153,7 @@ class FusedEntries:
                 found = self._keops(partial(keops.derivative, one, here[0], here[1], needed))
             if found is None:
                 adjoint = here[0] if len(here) == 1 else (here[0], here[1])
-                found = tiled.derivative(one, adjoint, needed)
+                found = tiled.derivative(one, adjoint, needed, strip=self.strip)
             parts.append(found)
         roots, grads = [], []
         for i in sorted(needed):

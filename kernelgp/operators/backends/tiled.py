@@ -28,8 +28,24 @@ _SMALLEST_TILE = 2**12
 
 
 @torch.no_grad()
-def matmul(embedding: Embedding, n: int, m: int, rhs: Tensor, *, transpose: bool) -> Tensor:
-    """``K @ rhs`` or ``Kᵀ @ rhs``; rhs of shape (m, k) or (n, k)."""
+def matmul(
+    embedding: Embedding,
+    n: int,
+    m: int,
+    rhs: Tensor,
+    *,
+    transpose: bool,
+    strip: slice | None = None,
+) -> Tensor:
+    """``K @ rhs`` or ``Kᵀ @ rhs``; rhs of shape (m, k) or (n, k).
+
+    Parameters
+    ----------
+    strip
+        Rows whose entries take part, in a symmetric matrix those on and right of the diagonal
+        with their mirror images: the products of strips that make up the rows add up to the
+        whole. None for all rows.
+    """
     program = _program(embedding, rhs.dtype, frozenset())
     # Transposed, for a tile times a few columns runs at a quarter of the speed of a few rows
     # times a tile (12 columns of float32, measured).
@@ -50,7 +66,7 @@ def matmul(embedding: Embedding, n: int, m: int, rhs: Tensor, *, transpose: bool
                     _add_product(to[block.columns], of[block.rows], turned)
         return out
 
-    parts = _run(work, n, m, both, rhs)
+    parts = _run(work, strip or slice(0, n), m, both, rhs)
     return run_alone(partial(_sum, parts), rhs.device).view(rhs.shape[-1], -1).T.contiguous()
 
 
@@ -71,7 +87,7 @@ def fill(embedding: Embedding, n: int, m: int, dtype: torch.dtype, device: torch
                 if embedding.symmetric and not block.diagonal:
                     out[block.columns, block.rows] = tile.T
 
-    _run(work, n, m, embedding.symmetric, out)
+    _run(work, slice(0, n), m, embedding.symmetric, out)
     return out
 
 
@@ -80,8 +96,12 @@ def derivative(
     embedding: Embedding,
     adjoint: Tensor | tuple[Tensor, Tensor],
     needed: frozenset[int],
+    *,
+    strip: slice | None = None,
 ) -> list[Tensor | None]:
     """The derivative of ``Σ A ∘ K`` by the embedding's tensors; None where it is not needed.
+
+    `strip` is as in `matmul`.
 
     Parameters
     ----------
@@ -100,7 +120,8 @@ def derivative(
                 program.accumulate(block, space, tile, gradients)
         return gradients
 
-    first, *others = _run(work, weights.n, weights.m, embedding.symmetric, weights.like)
+    rows = strip or slice(0, weights.n)
+    first, *others = _run(work, rows, weights.m, embedding.symmetric, weights.like)
     for other in others:
         first.add(other, needed)
     return program.gradients(first)
@@ -170,7 +191,7 @@ class _Shared(Iterator[T]):
 
 def _run(
     work: Callable[[Workspace, Iterator[list[Block]]], T],
-    n: int,
+    strip: slice,
     m: int,
     symmetric: bool,  # noqa: FBT001 - private, and every call names what it passes
     like: Tensor,
@@ -178,7 +199,7 @@ def _run(
     """Let every worker take tasks until none is left; with smaller tiles if memory is short."""
     plan = choose_tile(like.dtype, like.device)
     while True:
-        tasks, lock = iter(_tasks(n, m, symmetric, plan)), threading.Lock()
+        tasks, lock = iter(_tasks(strip, m, symmetric, plan)), threading.Lock()
 
         def one(
             stop: threading.Event,
@@ -198,8 +219,9 @@ def _run(
             plan = plan.halved()
             if plan.entries < _SMALLEST_TILE:
                 message = (
-                    f"kernel matrix of {n} x {m}: out of memory on {like.device} even with tiles "
-                    f"of {2 * plan.entries} entries; free memory, or use fewer right-hand sides."
+                    f"kernel matrix of {strip.stop} x {m}: out of memory on {like.device} even "
+                    f"with tiles of {2 * plan.entries} entries; free memory, or use fewer "
+                    "right-hand sides."
                 )
                 raise MemoryError(message) from error
 
@@ -210,14 +232,22 @@ def _out_of_memory(error: BaseException) -> bool:
     return "allocate memory" in str(error) or "out of memory" in str(error)
 
 
-def _tasks(n: int, m: int, symmetric: bool, plan: TilePlan) -> Iterator[list[Block]]:  # noqa: FBT001
-    """Tiles in strips of rows, the longest strip first.
+def _tasks(
+    whole: slice,
+    m: int,
+    symmetric: bool,  # noqa: FBT001
+    plan: TilePlan,
+) -> Iterator[list[Block]]:
+    """Tiles of the rows `whole` in strips, the longest strip first.
 
     A strip is cut where there are too few of them to keep several workers busy to the end.
     """
+    n = whole.stop - whole.start
+    if n == 0:
+        return
     rows, columns = plan.shape(n, m)
-    for start in range(0, n, rows):
-        stop = min(start + rows, n)
+    for start in range(whole.start, whole.stop, rows):
+        stop = min(start + rows, whole.stop)
         strip = slice(start, stop)
         blocks = [Block(strip, strip, diagonal=True)] if symmetric else []
         first = stop if symmetric else 0
