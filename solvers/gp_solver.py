@@ -28,6 +28,7 @@ from solvers.posterior import GPPosterior
 from solvers.prior import PriorShape
 from solvers.problem import Problem
 from solvers.report import SolutionReport
+from solvers.row_solver import ROW_NEEDS, solve_by_rows
 from solvers.samples import Samples, sample_problem
 from solvers.seams import check_seams
 from solvers.search import find_frequencies, search_prior
@@ -99,6 +100,7 @@ class GPSolver:
             Need.VARIABLE,
             Need.NONLINEAR,
         }
+        | ROW_NEEDS
     )
 
     def __init__(
@@ -166,6 +168,8 @@ class GPSolver:
         problem.check_conditions()
         if problem.constant_is_free:
             warnings.warn(_FREE_CONSTANT, NumericalWarning, stacklevel=2)
+        if problem.needs & ROW_NEEDS:
+            return self._solve_by_rows(problem, sizes)
         with one_thread():
             samples = sample_problem(problem, sizes)
             check_seams(problem, samples)
@@ -184,6 +188,14 @@ class GPSolver:
     @property
     def _is_smooth(self) -> bool:
         return self.method == "direct" and self.kernel == "gaussian"
+
+    def _solve_by_rows(self, problem: Problem, sizes: tuple[int, ...]) -> Solution:
+        given = _check_frequencies(self.frequencies, problem, sizes)
+        with one_thread():
+            posterior = solve_by_rows(problem, sizes, given, seed=self._seed())
+        if self.verbose:
+            print(posterior.report)  # noqa: T201 - asked for
+        return Solution(problem, posterior, sizes, dtype=self.dtype)
 
     def _solve_structured(
         self,

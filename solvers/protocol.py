@@ -7,16 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Posterior", "has_deviation"]
+__all__ = ["Posterior", "Values", "has_deviation", "posterior_of"]
 
 Array = NDArray[np.float64]
 
 
-class Posterior(Protocol):
+class Values(Protocol):
     """A distribution over functions on a box, evaluated at points (m, d) or on axes.
 
-    `orders` is a derivative: one order for each axis. What `arrays` and `meta` give is enough
-    for `from_arrays` to make the same posterior again; `meta` is fit for JSON.
+    `orders` is a derivative: one order for each axis.
     """
 
     @property
@@ -30,6 +29,10 @@ class Posterior(Protocol):
 
     def sample(self, points: Array, n_samples: int, generator: torch.Generator) -> Array: ...
 
+
+class Posterior(Values, Protocol):
+    """One that a file can hold: `arrays` and `meta`, fit for JSON, make it again."""
+
     def arrays(self) -> dict[str, Array]: ...
 
     def meta(self) -> dict[str, Any]: ...
@@ -38,6 +41,11 @@ class Posterior(Protocol):
     def from_arrays(cls, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> Self: ...
 
 
-def has_deviation(posterior: Posterior) -> bool:
+def has_deviation(posterior: Values) -> bool:
     """Whether it has `std` and `sample`; a collocation baseline says that it has none."""
     return getattr(posterior, "has_deviation", True)
+
+
+def posterior_of(posterior: Any, function: str) -> Values:
+    """That of one unknown function; one that does not tell functions apart is of the only one."""
+    return posterior.of(function) if hasattr(posterior, "of") else posterior

@@ -42,6 +42,11 @@ class SolutionReport:
     seconds : float
     newton_steps : int
         0 where one direct solve was enough.
+    noise : tuple of float
+        The variance of each block of observations, as given or as learned.
+    unknowns : int
+        The number of coefficients of a solve by rows, all functions and parameters together; 0
+        for one along the axes.
     """
 
     method: str
@@ -58,6 +63,8 @@ class SolutionReport:
     prior: int
     seconds: float
     newton_steps: int = 0
+    noise: tuple[float, ...] = ()
+    unknowns: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Fields as plain numbers, lists and strings."""
@@ -67,7 +74,8 @@ class SolutionReport:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
         found = {axis: np.array(values, float) for axis, values in fields["frequencies"].items()}
-        sizes = {name: tuple(fields[name]) for name in ("grid", "rank")}
+        fields = {"noise": (), **fields}
+        sizes = {name: tuple(fields[name]) for name in ("grid", "rank", "noise")}
         return cls(**{**fields, **sizes, "frequencies": found})
 
     def __str__(self) -> str:
@@ -77,12 +85,15 @@ class SolutionReport:
             + (f" and all below {self.band[axis]:.4g}" if self.band[axis] else "")
             for axis, values in self.frequencies.items()
         )
+        more = f", {self.unknowns} unknowns" if self.unknowns else ""
+        seen = f"\n  noise of observations {', '.join(f'{v:.3g}' for v in self.noise)}"
         return (
             f"{self.method} solve, {self.kernel} kernel, {self.seconds:.2f} s\n"
-            f"  grid {sizes}, rank {ranks}\n"
+            f"  grid {sizes}, rank {ranks}{more}\n"
             f"  frequencies (cycles per unit) {tones}\n"
             f"  relative residual between the grid's points {self.residual:.1e}, "
             f"boundary error {self.boundary_error:.1e}\n"
             f"  log marginal likelihood {self.log_marginal_likelihood:.1f}, "
             f"prior amplitude {self.amplitude:.3g}, relative nugget {self.nugget:.0e}"
+            + (seen if self.noise else "")
         )

@@ -3,32 +3,32 @@
 A `Solution` is a problem, the grid it was solved on, and a posterior that knows the numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError
 from kernelgp.random import RandomState, as_generator
-from solvers.equation import parse_derivative
-from solvers.masked import exact_on_grid
+from solvers.collocation_posterior import CollocationPosterior
+from solvers.estimates import ConstantEstimate, FieldEstimate
+from solvers.function_solution import FunctionSolution
+from solvers.left_sides import left_overs, values_at
 from solvers.picture import draw
+from solvers.places import PointPlaces
 from solvers.points import read_points
 from solvers.problem import Problem
-from solvers.protocol import Posterior
+from solvers.protocol import Posterior, posterior_of
 from solvers.storage import load_parts, save_parts
 from solvers.table import to_dataset
-from solvers.verdict import PER_CELL, Verdict, judge
+from solvers.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     import xarray
 
 __all__ = ["Solution"]
-
-Array = NDArray[np.float64]
 
 
 class Solution:
@@ -85,10 +85,44 @@ class Solution:
     def report(self) -> Any:
         return self.posterior.report
 
+    def __getitem__(self, function: str) -> FunctionSolution:
+        """One of the unknown functions, with the methods that a solution of one has itself.
+
+        Raises
+        ------
+        ArgumentError
+            If the problem has no such function.
+        """
+        if function not in self.problem.functions:
+            remedy = f"give {' or '.join(map(repr, self.problem.functions))}"
+            raise ArgumentError("function", repr(function), remedy)
+        posterior = posterior_of(self.posterior, function)
+        return FunctionSolution(self.problem, function, posterior, self.grid, self.dtype)
+
+    @property
+    def parameters(self) -> dict[str, ConstantEstimate | FieldEstimate]:
+        """What was unknown besides: a constant has `mean` and `std`, a field both at points."""
+        posterior = self.posterior
+        if not isinstance(posterior, CollocationPosterior):
+            return {}
+        constants = {name: posterior.constant(name) for name in posterior.intervals}
+        fields = {
+            name: FieldEstimate(name, posterior.of(name), self.problem.domain, self.dtype)
+            for name in posterior.fields
+        }
+        return {name: (constants | fields)[name] for name in self.problem.unknown}
+
+    @property
+    def _alone(self) -> FunctionSolution:
+        if len(self.problem.functions) > 1:
+            names = " or ".join(f"solution[{name!r}]" for name in self.problem.functions)
+            given = f"one of {len(self.problem.functions)} functions"
+            raise ArgumentError("solution", given, f"use {names}")
+        return self[next(iter(self.problem.functions))]
+
     def mean(self, points: Any) -> Any:
         """The solution at points."""
-        x, give_back = self._read(points)
-        return give_back(self.posterior.mean(x, self._orders))
+        return self._alone.mean(points)
 
     def std(self, points: Any) -> Any:
         """The posterior standard deviation at points, in the unit of the solution.
@@ -98,8 +132,7 @@ class Solution:
         ArgumentError
             If the solver has none.
         """
-        x, give_back = self._read(points)
-        return give_back(self.posterior.std(x, self._orders))
+        return self._alone.std(points)
 
     def sample(self, points: Any, n_samples: int = 1, random_state: RandomState = None) -> Any:
         """Draws from the posterior at points, shape (n_samples, m).
@@ -109,15 +142,7 @@ class Solution:
         ArgumentError
             If the solver has no posterior, or `n_samples` is no positive whole number.
         """
-        x, give_back = self._read(points)
-        if (
-            isinstance(n_samples, bool)
-            or not isinstance(n_samples, int | np.integer)
-            or n_samples < 1
-        ):
-            raise ArgumentError("n_samples", repr(n_samples), "give a positive whole number")
-        generator = as_generator(random_state)
-        return give_back(self.posterior.sample(x, int(n_samples), generator))
+        return self._alone.sample(points, n_samples, random_state)
 
     def derivative(self, derivative: str, points: Any, *, return_std: bool = False) -> Any:
         """A derivative such as ``"u_xx"`` at points; with its deviation as a pair if asked.
@@ -127,31 +152,25 @@ class Solution:
         ArgumentError
             If it is no derivative of the unknown function, or the kernel is not that smooth.
         """
-        problem = self.problem
-        orders = parse_derivative("derivative", derivative, problem.function, problem.axes)
-        x, give_back = self._read(points)
-        mean = give_back(self.posterior.mean(x, orders))
-        return (mean, give_back(self.posterior.std(x, orders))) if return_std else mean
+        return self._alone.derivative(derivative, points, return_std=return_std)
 
     def residual(self, points: Any) -> Any:
         """Left side minus right side of the equation at points, in the unit of the source.
+
+        Of several equations one column each, shape (m, k). Unknown parameters are as found.
 
         Raises
         ------
         ArgumentError
             If the source was an array, or a callable that a file could not hold.
         """
-        x, give_back = self._read(points)
-        source = self.problem.source(*x.T)
-        terms = self.problem.operator.terms
-        left = sum(term(*x.T) * self.posterior.mean(x, term.orders) for term in terms)
-        if nonlinear := self.problem.nonlinear:
-            derivatives = {d: self.posterior.mean(x, d.orders) for d in nonlinear.derivatives}
-            left = left + nonlinear(derivatives, *x.T)
-        return give_back(left - source)
+        x, give_back = read_points(points, self.problem.domain, self.dtype)
+        value = values_at(self.problem, self.posterior, x)
+        found = [left.residual for left in left_overs(self.problem, PointPlaces(x), value)]
+        return give_back(found[0] if len(found) == 1 else np.stack(found, axis=1))
 
     def error(self, points: Any = None) -> float:
-        """The relative L2 error against the exact solution.
+        """The relative L2 error against the exact solution; of several functions the largest.
 
         Parameters
         ----------
@@ -164,18 +183,7 @@ class Solution:
         ArgumentError
             If the problem has no exact solution.
         """
-        problem = self.problem
-        if points is None:
-            rng = np.random.default_rng(0)
-            axes = problem.domain.random_axes(self.grid, PER_CELL[problem.dimension], rng)
-            inside = problem.domain.contains_on_grid(axes)
-            exact = exact_on_grid(problem, axes)[inside]
-            mean = self.posterior.mean_on_grid(axes, self._orders)[inside]
-        else:
-            x, _ = self._read(points)
-            exact, mean = problem.exact(x), self.posterior.mean(x, self._orders)
-        size = float(np.linalg.norm(exact)) or 1.0
-        return float(np.linalg.norm(mean - exact)) / size
+        return max(self[function].error(points) for function in self.problem.functions)
 
     def check(self, *, rtol: float = 1e-4, random_state: RandomState = 0) -> Verdict:
         """Whether the solution can be trusted, judged without the exact solution.
@@ -237,13 +245,7 @@ class Solution:
         """
         return cls(*load_parts(path))
 
-    def _read(self, points: Any) -> tuple[Array, Callable[[Array], Any]]:
-        return read_points(points, self.problem.domain, self.dtype)
-
-    @property
-    def _orders(self) -> tuple[int, ...]:
-        return (0,) * self.problem.dimension
-
     def __repr__(self) -> str:
         sizes = " x ".join(map(str, self.grid))
-        return f"Solution of {self.problem.equation.text!r} on {self.problem.domain}, grid {sizes}"
+        text = "; ".join(equation.text for equation in self.problem.equations)
+        return f"Solution of {text!r} on {self.problem.domain}, grid {sizes}"

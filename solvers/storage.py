@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kernelgp.errors import ArgumentError, CheckpointError
 from kernelgp.storage import FileFormat, read_file, write_file
+from solvers.collocation_posterior import CollocationPosterior
 from solvers.conditions import (
     Condition,
     Dirichlet,
@@ -76,7 +77,7 @@ def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
 
 
 def _posterior_kinds() -> dict[str, Any]:
-    kinds = (ChebyshevInterpolant, GPPosterior, LinePosterior, MapPosterior)
+    kinds = (ChebyshevInterpolant, CollocationPosterior, GPPosterior, LinePosterior, MapPosterior)
     return {kind.__name__: kind for kind in kinds}
 
 
