@@ -6,6 +6,7 @@ from kernelgp.operators.kronecker_sum import KroneckerSumOperator
 from kernelgp.operators.noisy import NoisyKernelOperator
 from kernelgp.operators.noisy_kronecker import NoisyKroneckerOperator
 from kernelgp.operators.sharded import ShardedOperator
+from kernelgp.operators.sparse_inverse_cholesky import SparseInverseCholeskyOperator
 from kernelgp.operators.toeplitz import ToeplitzOperator
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "NoisyKernelOperator",
     "NoisyKroneckerOperator",
     "ShardedOperator",
+    "SparseInverseCholeskyOperator",
     "ToeplitzOperator",
 ]

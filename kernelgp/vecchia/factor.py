@@ -1,0 +1,242 @@
+"""The sparse inverse Cholesky factor nearest to a kernel's, in Kullback-Leibler divergence.
+
+Each column is that of a small exact problem: a point given its neighbors. Standard kernels run
+compiled, all others in batches of small dense factorizations on any device, with a graph.
+
+References
+----------
+F. Schäfer, M. Katzfuss and H. Owhadi, *Sparse Cholesky factorization by Kullback-Leibler
+minimization*, SIAM Journal on Scientific Computing 43, 2021, (3.2); J. Cao et al., *Variational
+sparse inverse Cholesky approximation for latent Gaussian processes via double Kullback-Leibler
+minimization*, ICML 2023.
+"""
+
+import itertools
+import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from kernelgp.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    JitterWarning,
+    NotPositiveDefiniteError,
+)
+from kernelgp.vecchia.passes import fill_columns
+from kernelgp.vecchia.points import as_points
+from kernelgp.vecchia.stationary import Stationary, read_stationary
+
+__all__ = ["inverse_cholesky", "ranges"]
+
+# Numbers in the covariances that are factored at once: 64 MiB of float64.
+_BATCH_ENTRIES = 2**23
+# What a column that is not positive definite is tried with, relative to its variance.
+_JITTERS = (1e-8, 1e-6, 1e-4)
+_FEWEST_PER_THREAD = 256
+
+
+def inverse_cholesky(
+    kernel: Any,
+    X: ArrayLike | Tensor,
+    neighbors: ArrayLike,
+    jitter: float = 1e-8,
+) -> Tensor:
+    """U, sparse and upper triangular, with ``K ≈ (U Uᵀ)⁻¹``: O(n m³) time, O(n m) memory.
+
+    Of all factors with that pattern it is nearest to K in Kullback-Leibler divergence:
+    ``U[S, i] = L⁻ᵀ e`` with ``K[S, S] = L Lᵀ``, S the neighbors of i and i itself, e the last
+    unit vector. With all predecessors as neighbors it is exact.
+
+    Parameters
+    ----------
+    kernel : kernel of `kernelgp.kernels` or gpytorch
+    X : array or Tensor, shape (n, d)
+        In their order (`maximin_order`). A tensor that requires a gradient gets one, and so do
+        the kernel's hyperparameters.
+    neighbors : int array, shape (n, m)
+        Of each point some before it, -1 for none (`nearest_previous`).
+    jitter : float
+        Added to the diagonal, relative to it.
+
+    Returns
+    -------
+    sparse COO Tensor, shape (n, n)
+        In the dtype and on the device of X where it is a tensor, else float64.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        If X is not finite or neighbors do not come before their points.
+    NotPositiveDefiniteError
+        If a column's covariance is singular even with a jitter of 1e-4.
+
+    Warns
+    -----
+    JitterWarning
+        If columns needed more jitter than was given.
+
+    Examples
+    --------
+    >>> from kernelgp.kernels import Matern
+    >>> x = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
+    >>> with torch.no_grad():
+    ...     U = inverse_cholesky(Matern(nu=0.5), x, [[-1], [0], [1]]).to_dense()
+    >>> (U @ U.mT).inverse()  # a Markov process: exact
+    tensor([[1.0000, 0.3679, 0.1353],
+            [0.3679, 1.0000, 0.3679],
+            [0.1353, 0.3679, 1.0000]], dtype=torch.float64)
+    """
+    points = as_points("X", X)
+    near = _checked_neighbors(neighbors, len(points))
+    if not (isinstance(jitter, int | float) and math.isfinite(jitter) and jitter >= 0):
+        raise ArgumentError("jitter", repr(jitter), "give a number from 0")
+    x = X if isinstance(X, Tensor) and X.is_floating_point() else torch.from_numpy(points)
+    wants_graph = torch.is_grad_enabled() and (
+        x.requires_grad or any(p.requires_grad for p in kernel.parameters())
+    )
+    standard = None if wants_graph or x.device.type != "cpu" else read_stationary(kernel)
+    if standard is not None:
+        values = torch.from_numpy(_compiled(standard, points, near, jitter)).to(x.dtype)
+    else:
+        values = _in_batches(kernel, x, near, jitter)
+    return _assemble(values, near)
+
+
+def ranges(n: int, fewest: int = _FEWEST_PER_THREAD) -> list[tuple[int, int]]:
+    """0 to n in one part for each of torch's threads, or fewer where they would be small."""
+    parts = max(1, min(torch.get_num_threads(), n // fewest))
+    ends = [n * k // parts for k in range(parts + 1)]
+    return list(itertools.pairwise(ends))
+
+
+def _checked_neighbors(neighbors: ArrayLike, n: int) -> NDArray[np.int64]:
+    given = neighbors.cpu().numpy() if isinstance(neighbors, Tensor) else np.asarray(neighbors)
+    if given.dtype.kind not in "iu":
+        raise ArgumentTypeError("neighbors", f"dtype {given.dtype}", "give row numbers")
+    if given.ndim != 2 or len(given) != n:
+        raise ArgumentError("neighbors", f"shape {given.shape}", f"give ({n}, m), a row a point")
+    near = np.ascontiguousarray(given, dtype=np.int64)
+    wrong = (near >= np.arange(n)[:, None]) | (near < -1)
+    if wrong.any():
+        i = int(np.flatnonzero(wrong.any(axis=1))[0])
+        row = f"{near[i][wrong[i]][0]} for point {i}"
+        raise ArgumentError("neighbors", row, "give rows before the point, or -1 for none")
+    ordered = np.sort(near, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if twice.any():
+        i = int(np.flatnonzero(twice.any(axis=1))[0])
+        raise ArgumentError("neighbors", f"one twice for point {i}", "give each one once")
+    return near
+
+
+def _compiled(
+    kernel: Stationary, points: NDArray[np.float64], near: NDArray[np.int64], jitter: float
+) -> NDArray[np.float64]:
+    scaled = kernel.scale(points)
+    out = np.empty((len(near), near.shape[1] + 1))
+
+    def fill(rows: NDArray[np.int64] | None, nugget: float) -> None:
+        at, lists = (scaled, near) if rows is None else (scaled[rows], near[rows])
+        part = out if rows is None else np.empty((len(rows), out.shape[1]))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            arguments = scaled, at, lists, kernel.kind, kernel.alpha, nugget
+            jobs = [pool.submit(fill_columns, *arguments, *r, part) for r in ranges(len(lists))]
+            for job in jobs:
+                job.result()
+        if rows is not None:
+            out[rows] = part
+
+    fill(None, jitter)
+    bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
+    first, used = len(bad), jitter
+    for more in (j for j in _JITTERS if j > jitter):
+        if not len(bad):
+            break
+        used = more
+        fill(bad, more)
+        bad = bad[~np.isfinite(out[bad]).all(axis=1)]
+    _report(first, len(bad), used)
+    return out / math.sqrt(kernel.outputscale)
+
+
+def _in_batches(kernel: Any, x: Tensor, near: NDArray[np.int64], jitter: float) -> Tensor:
+    n, p = len(near), near.shape[1] + 1
+    lists = torch.from_numpy(near).to(x.device)
+    own = torch.arange(n, device=x.device).unsqueeze(-1)
+    members = torch.cat([lists, own], dim=1)
+    size = max(1, _BATCH_ENTRIES // p**2)
+    blocks, jitters = [], []
+    for part in members.split(size):
+        used = _needed_jitter(kernel, x, part, jitter)
+        # Its covariances are built again in the backward: they would be m times the factor.
+        blocks.append(checkpoint(_columns, kernel, x, part, used, use_reentrant=False))
+        jitters.append(used)
+    more = torch.cat(jitters)
+    _report(int((more > jitter).sum()), 0, float(more.max()))
+    return torch.cat(blocks)
+
+
+def _needed_jitter(kernel: Any, x: Tensor, members: Tensor, jitter: float) -> Tensor:
+    """For each column the least jitter tried that lets its covariance be factored."""
+    used = torch.full((len(members),), jitter, dtype=x.dtype, device=x.device)
+    bad = torch.arange(len(members), device=x.device)
+    with torch.no_grad():
+        for more in (jitter, *(j for j in _JITTERS if j > jitter)):
+            used[bad] = more
+            K = _covariances(kernel, x, members[bad], used[bad])
+            bad = bad[torch.linalg.cholesky_ex(K).info != 0]
+            if not len(bad):
+                return used
+    _report(len(bad), len(bad), float(used.max()))
+    return used
+
+
+def _covariances(kernel: Any, x: Tensor, members: Tensor, jitter: Tensor) -> Tensor:
+    inside = x[members.clamp(min=0)]
+    K = kernel(inside).to_dense()
+    there = members >= 0
+    both = there.unsqueeze(-1) & there.unsqueeze(-2)
+    unit = torch.eye(members.shape[1], dtype=x.dtype, device=x.device)
+    # A missing neighbor is independent of everything.
+    K = torch.where(both, K, unit)
+    return K + torch.diag_embed(K.diagonal(dim1=-2, dim2=-1) * jitter.unsqueeze(-1))
+
+
+def _columns(kernel: Any, x: Tensor, members: Tensor, jitter: Tensor) -> Tensor:
+    L = torch.linalg.cholesky(_covariances(kernel, x, members, jitter))
+    last = torch.zeros(members.shape[1], 1, dtype=x.dtype, device=x.device)
+    last[-1] = 1
+    last = last.expand(len(members), -1, -1)
+    return torch.linalg.solve_triangular(L.mT, last, upper=True).squeeze(-1)
+
+
+def _report(raised: int, failed: int, jitter: float) -> None:
+    if failed:
+        given = f"a covariance that is singular in {failed} columns, with a jitter of {jitter:.0e}"
+        raise NotPositiveDefiniteError("kernel", given, "leave out coincident points")
+    if raised:
+        warnings.warn(
+            f"inverse_cholesky: {raised} columns were not positive definite; up to {jitter:.0e} "
+            "of their variance was added. Merge coincident points, or give a larger jitter.",
+            JitterWarning,
+            stacklevel=4,
+        )
+
+
+def _assemble(values: Tensor, near: NDArray[np.int64]) -> Tensor:
+    n, m = near.shape
+    rows = np.concatenate([near, np.arange(n)[:, None]], axis=1)
+    columns = np.broadcast_to(np.arange(n)[:, None], (n, m + 1))
+    there = torch.from_numpy(rows >= 0)
+    index = torch.stack([torch.from_numpy(rows)[there], torch.from_numpy(columns.copy())[there]])
+    entries = values[there.to(values.device)]
+    return torch.sparse_coo_tensor(
+        index.to(values.device), entries, (n, n), check_invariants=False
+    ).coalesce()
