@@ -22,15 +22,19 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
+from solvers.defect import defect
 from solvers.deviation import NUGGET, Deviation
 from solvers.evidence import Observed, learn_weights
-from solvers.neighbour import ConstantTerm, on_functions
+from solvers.jacobian import GridTerm
+from solvers.jacobian_deviation import JacobianDeviation, deviation_of
+from solvers.neighbour import on_functions
 from solvers.periodic_axis import PeriodicAxis
 from solvers.problem import Problem
 from solvers.resolution import Resolution
+from solvers.row_sizes import row_sizes
 from solvers.samples import Samples
 from solvers.section_basis import SectionBasis
-from solvers.structured import Data, StructuredEquation
+from solvers.structured import Axis, Data, StructuredEquation
 from solvers.structured_evidence import structured_evidence
 from solvers.tensors import along_all, evaluate_at
 
@@ -58,11 +62,17 @@ class Calibration:
     log_marginal_likelihood : float
         At the amplitude that maximises it. The data are those on the grid in one dimension, the
         compressed ones in more.
+    scales : list of ndarrays or None
+        Sizes of the data rows at amplitude one; None is what the prior says.
+    defect : ndarray or None
+        Coefficients of what sampling the source on the grid has missed.
     """
 
     amplitude: float
     floor: float
     log_marginal_likelihood: float
+    scales: list[Array] | None = None
+    defect: Array | None = None
 
 
 def calibrate(
@@ -73,6 +83,7 @@ def calibrate(
     coefficients: Array,
     resolution: Resolution,
     *,
+    terms: Sequence[GridTerm] | None = None,
     seed: int = 0,
 ) -> Calibration:
     """Amplitude and evidence; weights of `equation`'s bases are set where learned."""
@@ -83,10 +94,17 @@ def calibrate(
         amplitude, evidence = _line_evidence(equation, samples)
     else:
         amplitude, evidence = _tensor_evidence(equation, data, coefficients)
+    scales, missed = None, None
+    if all(axis.basis.kind != SectionBasis.kind for axis in equation.axes):
+        prior = deviation_of(equation, terms).scales
+        scales = row_sizes(equation, data, coefficients, amplitude, terms, prior)
+        missed = defect(problem, equation, coefficients, terms)
     if resolution.worst <= _ROUNDING or not on_functions(problem):
-        return Calibration(amplitude, 0.0, evidence)
-    surprise = _held_out_surprise(problem, samples.terms, equation, coefficients, amplitude, seed)
-    return Calibration(max(1.0, surprise) * amplitude, resolution.misfit, evidence)
+        return Calibration(amplitude, 0.0, evidence, scales, missed)
+    deviation = deviation_of(equation, terms, scales=scales)
+    surprise = _held_out_surprise(problem, deviation, coefficients, amplitude, seed)
+    amplitude *= max(1.0, surprise)
+    return Calibration(amplitude, resolution.misfit, evidence, scales, missed)
 
 
 def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[float, float]:
@@ -138,8 +156,7 @@ def _coefficient_evidence(equation: StructuredEquation, coefficients: Array) -> 
 
 def _held_out_surprise(
     problem: Problem,
-    terms: Sequence[ConstantTerm],
-    equation: StructuredEquation,
+    deviation: Deviation | JacobianDeviation,
     coefficients: Array,
     amplitude: float,
     seed: int,
@@ -148,31 +165,31 @@ def _held_out_surprise(
     # Other points than those that the prior was chosen by.
     rng = np.random.default_rng([seed, 1])
     points = [rng.uniform(lo, hi, _HELD_OUT) for lo, hi in problem.domain.bounds]
+    axes = deviation.equation.axes
 
     def mean(orders: tuple[int, ...]) -> Array:
-        return evaluate_at(_term_rows(equation, points, orders, 1.0), coefficients)
+        return evaluate_at(_rows(axes, points, orders), coefficients)
 
-    left = np.sum([t(*points) * mean(t.orders) for t in problem.operator.terms], axis=0)
+    terms = [(t.orders, np.broadcast_to(t(*points), _HELD_OUT)) for t in problem.operator.terms]
+    left = np.sum([c * mean(orders) for orders, c in terms], axis=0)
     if problem.nonlinear is not None:
         values = {d: mean(d.orders) for d in problem.nonlinear.derivatives}
         left = left + problem.nonlinear(values, *points)
+        slopes = problem.nonlinear.slopes(values, *points)
+        terms += [(d.orders, np.broadcast_to(s, _HELD_OUT)) for d, s in slopes.items()]
     residual = left - np.asarray(problem.source(*points))
-    rows = [_term_rows(equation, points, orders, c) for orders, c in terms]
-    deviation = Deviation(equation)
+    rows = []
+    for orders, c in terms:
+        first, *rest = _rows(axes, points, orders)
+        rows.append([c[:, None] * first, *rest])
     # An upper bound: the terms are taken to miss the same.
-    left_out = np.sum([abs(c) * deviation.left_out(points, orders) for orders, c in terms], axis=0)
-    claimed = amplitude * np.hypot(deviation.std(rows), left_out)
+    left_out = [abs(c) * deviation.left_out(points, orders) for orders, c in terms]
+    claimed = amplitude * np.hypot(deviation.std(rows), np.sum(left_out, axis=0))
     return float(np.sqrt(np.mean(np.square(residual / claimed))))
 
 
-def _term_rows(
-    equation: StructuredEquation,
-    points: Sequence[Array],
-    orders: tuple[int, ...],
-    coefficient: float,
-) -> list[Array]:
-    first, *rest = [
+def _rows(axes: Sequence[Axis], points: Sequence[Array], orders: tuple[int, ...]) -> list[Array]:
+    return [
         axis.basis.evaluate(x, order)[order]
-        for axis, x, order in zip(equation.axes, points, orders, strict=True)
+        for axis, x, order in zip(axes, points, orders, strict=True)
     ]
-    return [coefficient * first, *rest]

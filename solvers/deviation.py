@@ -16,7 +16,7 @@ the data it would give, and take the error made.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -27,14 +27,16 @@ from kernelgp.operators import KroneckerOperator
 from solvers.structured import Data, StructuredEquation
 from solvers.tensors import along_all
 
-__all__ = ["NUGGET", "Deviation"]
+__all__ = ["NUGGET", "Deviation", "sum_of_products"]
 
 Array = NDArray[np.float64]
 
 #: Standard deviation of the noise of a data row, relative to what the prior says of the row:
 #: the rounding of the data. At 1e-15 deviations begin to miss the errors, at 1e-10 the prior
 #: is no longer followed to the last digits.
-NUGGET = 1e-13
+NUGGET = 7e-14
+# What the directions that a basis leaves out have together, relative to the prior's deviation.
+_TRUNCATED = 2e-15
 # Points are treated together as long as their tensors hold fewer numbers than this.
 _BATCH = 2_000_000
 
@@ -46,10 +48,17 @@ class Deviation:
     ----------
     equation : StructuredEquation
     nugget : float
+    scales : sequence of ndarrays, optional
+        In place of `scales`: the size of a row of the source and of the conditions on each axis.
     """
 
-    def __init__(self, equation: StructuredEquation, nugget: float = NUGGET) -> None:
-        self.equation, self.nugget = equation, nugget
+    def __init__(
+        self,
+        equation: StructuredEquation,
+        nugget: float = NUGGET,
+        scales: Sequence[Array] | None = None,
+    ) -> None:
+        self.equation, self.nugget, self._given = equation, nugget, scales
         self._factors = [axis.basis.prior_factor for axis in equation.axes]
 
     def std(self, rows: Sequence[Sequence[Array]]) -> Array:
@@ -73,7 +82,10 @@ class Deviation:
         return np.sqrt(np.concatenate([np.zeros(0), *variances]))
 
     def left_out(self, coordinates: Sequence[Array] | Array, orders: Sequence[int]) -> Array:
-        """Prior deviation of a derivative at points that a rough prior's bases do not have.
+        """Prior deviation of a derivative at points that the bases do not have.
+
+        A rough prior's bases lack a good part of it. A smooth one's lack what is below rounding,
+        which shows where the amplitude is large.
 
         Parameters
         ----------
@@ -84,14 +96,26 @@ class Deviation:
         -------
         ndarray, shape (m,)
         """
-        product, error = np.ones(len(coordinates[0])), np.zeros(len(coordinates[0]))
+        return self._left_out(coordinates, orders, np.multiply)
+
+    def left_out_on_grid(self, axes: Sequence[Array], orders: Sequence[int]) -> Array:
+        """The same on the product of the axes, shape (m1, ..., md)."""
+        return self._left_out(axes, orders, np.multiply.outer)
+
+    def _left_out(
+        self,
+        coordinates: Sequence[Array] | Array,
+        orders: Sequence[int],
+        times: Callable[[Array, Array], Array],
+    ) -> Array:
+        product, error = np.ones(()), np.zeros(())
         for axis, x, order in zip(self.equation.axes, coordinates, orders, strict=True):
-            missing = axis.basis.missing(x, order)
-            if missing.any():
-                rows = axis.basis.evaluate(x, order)[order] @ axis.basis.prior_factor
-                held = np.square(rows).sum(axis=1)
-                # Π (held + missing) - Π held, without the difference.
-                product, error = product * held, error * (held + missing) + product * missing
+            rows = axis.basis.evaluate(x, order)[order] @ axis.basis.prior_factor
+            held = np.square(rows).sum(axis=1)
+            missing = axis.basis.missing(x, order) + _TRUNCATED**2 * held
+            # Π (held + missing) - Π held, without the difference.
+            error = times(error, held + missing) + times(product, missing)
+            product = times(product, held)
         return np.sqrt(error)
 
     def sample_errors(self, n_samples: int, generator: torch.Generator) -> Array:
@@ -103,12 +127,7 @@ class Deviation:
         prior = KroneckerOperator(*(torch.from_numpy(f.copy()) for f in self._factors))
         drawn = self.equation.centre((prior @ white).numpy().reshape(shape))
         exact, noise = self.equation.data_of(drawn), self.draw_noise(n_samples, generator)
-        return drawn - self.equation.solve(
-            Data(
-                exact.source + noise.source,
-                tuple(f + n for f, n in zip(exact.faces, noise.faces, strict=True)),
-            )
-        )
+        return drawn - self.equation.solve(exact.plus(noise))
 
     def draw_noise(self, n_samples: int, generator: torch.Generator) -> Data:
         """Noise of the data at amplitude one, with a trailing axis of samples."""
@@ -127,9 +146,12 @@ class Deviation:
         return Data(source, tuple(faces))
 
     def _variance(self, rows: Sequence[Sequence[Array]]) -> Array:
-        functional = sum((_outer(product) for product in rows[1:]), _outer(rows[0]))
+        functional = sum_of_products(rows)
         functional = self.equation.centre_transposed(functional)
         weights = self.equation.adjoint(functional)
+        error = functional - self._data_transposed(weights)
+        # One step of refinement, as the solve takes.
+        weights = weights.plus(self.equation.adjoint(error))
         error = functional - self._data_transposed(weights)
         white = along_all([f.T for f in self._factors], error)
         variance = np.square(white).reshape(-1, white.shape[-1]).sum(axis=0)
@@ -149,10 +171,12 @@ class Deviation:
 
     @cached_property
     def scales(self) -> list[Array]:
-        """Prior deviation of the data rows: one for the source, one for each condition.
+        """Size of the data rows: one for the source, one for each condition.
 
-        Shaped to multiply the blocks of `Data`.
+        It is their prior deviation unless it was given. Shaped to multiply the blocks of `Data`.
         """
+        if self._given is not None:
+            return list(self._given)
         axes, d = self.equation.axes, len(self.equation.axes)
         products = [
             [m @ f for m, f in zip(product, self._factors, strict=True)]
@@ -180,6 +204,11 @@ class Deviation:
             float(np.sum(np.square(axis.value @ f))) / axis.rows.shape[1]
             for axis, f in zip(self.equation.axes, self._factors, strict=True)
         ]
+
+
+def sum_of_products(rows: Sequence[Sequence[Array]]) -> Array:
+    """The sum of the outer products of one matrix for each axis, shape (r1, ..., rd, m)."""
+    return sum((_outer(product) for product in rows[1:]), _outer(rows[0]))
 
 
 def _outer(rows: Sequence[Array]) -> Array:

@@ -71,6 +71,8 @@ class AxisDiscretisation:
         L, lower triangular.
     test : ndarray, shape (p, r - m)
         W: takes compressed data to the test space.
+    quadrature : (ndarray of shape (k,), ndarray of shape (k, r - m))
+        Points, and what takes values there to their exact products with the test functions.
     pencil : pair of ndarrays, shape (r - m, r - m)
     fit : ndarray, shape (r, p)
         Takes compressed values of a function on the grid to its coefficients.
@@ -117,7 +119,7 @@ class AxisDiscretisation:
         highest = 0 if max(left, default=0) >= max(right, default=0) else 1
         tested = on_nodes[2] if ends != {0} and ends != {1} else on_nodes[highest]
         test, _ = np.linalg.qr(tested @ free)
-        self.test = rows_on_nodes.T @ test
+        self.test, self.quadrature = rows_on_nodes.T @ test, (basis.nodes, root * test)
         self.pencil = test.T @ on_nodes[0] @ free, test.T @ on_nodes[1] @ free
         self.fit = np.asarray(np.linalg.pinv(self.value, rcond=1e-15), dtype=np.float64)
 

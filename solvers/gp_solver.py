@@ -57,8 +57,7 @@ _MAP_SHAPE = PriorShape(2.0, 2.0)
 class GPSolver:
     """A Gaussian process solver for PDEs on boxes.
 
-    Deviations of nonlinear equations, and of those whose coefficients vary, are those of a
-    linear neighbour with constant coefficients.
+    Deviations of nonlinear equations are those of the equation linearised at the solution.
 
     Parameters
     ----------
@@ -214,6 +213,7 @@ class GPSolver:
             best.data,
             best.coefficients,
             best.resolution,
+            terms=best.terms,
             seed=seed,
         )
         report = SolutionReport(
@@ -232,7 +232,15 @@ class GPSolver:
             seconds=time.perf_counter() - started,
             newton_steps=best.newton_steps,
         )
-        return GPPosterior(best.equation, best.coefficients, report, floor=calibration.floor)
+        return GPPosterior(
+            best.equation,
+            best.coefficients,
+            report,
+            floor=calibration.floor,
+            terms=best.terms,
+            scales=calibration.scales,
+            defect=calibration.defect,
+        )
 
     def _solve_rough_line(
         self,

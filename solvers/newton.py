@@ -11,16 +11,14 @@ References
 C. T. Kelley, *Iterative Methods for Linear and Nonlinear Equations*, SIAM, 1995.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import scipy.sparse.linalg
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError
+from solvers.jacobian import GridTerm, Jacobian, grid_rows
 from solvers.problem import Problem
 from solvers.samples import Samples
 from solvers.structured import Data, StructuredEquation
@@ -29,12 +27,8 @@ from solvers.tensors import along_all
 __all__ = ["NewtonResult", "newton"]
 
 Array = NDArray[np.float64]
-GridTerm = tuple[tuple[int, ...], float | Array]
 
 _MOST_STEPS = 20
-# Of GMRES, before and where there is nothing but GMRES; unknowns of a system factored densely.
-_FEW_ITERATIONS, _MOST_ITERATIONS = 60, 400
-_MOST_DENSE = 3600
 _MOST_HALVINGS = 8
 # Of a residual, so that its square is a number.
 _LARGEST = 1e100
@@ -54,11 +48,14 @@ class NewtonResult:
     left_over : ndarray, shape (n1, ..., nd)
         Of the source, on the grid.
     steps : int
+    terms : list of GridTerm
+        Of the equation linearised at the solution.
     """
 
     coefficients: Array
     left_over: Array
     steps: int
+    terms: list[GridTerm]
 
 
 def newton(
@@ -76,7 +73,7 @@ def newton(
     neighbours, known = equation.solve(data), equation.of_faces(data)
     start = min(neighbours, known, key=lambda C: float(np.linalg.norm(system.residual(C))))
     C, steps = _iterate(system, start)
-    return NewtonResult(C, system.left_over(C), steps)
+    return NewtonResult(C, system.left_over(C), steps, system.slopes(C))
 
 
 def _iterate(system: "_GridSystem", C: Array) -> tuple[Array, int]:
@@ -91,7 +88,7 @@ def _iterate(system: "_GridSystem", C: Array) -> tuple[Array, int]:
     for step in range(1, _MOST_STEPS + 1):
         size, before = np.linalg.norm(residual), _relative(residual, C)
         try:
-            move = system.step(C, residual, forcing)
+            move = system.step(C, forcing)
         except np.linalg.LinAlgError:
             break
         for halving in range(_MOST_HALVINGS + 1):
@@ -127,14 +124,8 @@ class _GridSystem:
         self._linear: list[GridTerm] = [
             (t.orders, t.on_grid(samples.axes)) for t in problem.operator.terms
         ]
-        highest = [
-            max(o[i] for o in [*(o for o, _ in self._linear), *(d.orders for d in self._unknowns)])
-            for i in range(problem.dimension)
-        ]
-        self._rows = [
-            a.basis.evaluate(x, k)
-            for a, x, k in zip(equation.axes, samples.axes, highest, strict=True)
-        ]
+        orders = [*(o for o, _ in self._linear), *(d.orders for d in self._unknowns)]
+        self._rows = grid_rows(equation, orders)
 
     def residual(self, C: Array) -> Array:
         """What is to be added to C, to first order, by the neighbour's account."""
@@ -152,52 +143,16 @@ class _GridSystem:
             left = left + self.problem.nonlinear.on_grid(values, self.samples.axes)
         return self.samples.source - left
 
-    def step(self, C: Array, residual: Array, forcing: float) -> Array:
-        """What Newton's method adds to C, where `residual` is its residual."""
-        terms = self._slope_at(C)
+    def step(self, C: Array, forcing: float) -> Array:
+        """What Newton's method adds to C."""
+        jacobian = Jacobian(self.equation, self.slopes(C), self._rows, dense=self._is_far)
+        left_over = jacobian.compress(self.left_over(C))
+        move = jacobian.solve(left_over[..., None], forcing)[..., 0]
+        self._is_far = jacobian.is_dense
+        return move
 
-        def product(v: Array) -> Array:
-            return self._precondition(self._apply(terms, v.reshape(C.shape))).ravel()
-
-        may_be_dense = len(self._rows) <= 2 and C.size <= _MOST_DENSE
-        if not self._is_far:
-            # scipy's annotations know subclasses of its operator only.
-            operator: Any = scipy.sparse.linalg.LinearOperator
-            move, failed = scipy.sparse.linalg.gmres(
-                operator((C.size, C.size), matvec=product, dtype=float),
-                residual.ravel(),
-                rtol=forcing,
-                restart=min(_FEW_ITERATIONS if may_be_dense else _MOST_ITERATIONS, C.size),
-                maxiter=1,
-            )
-            if not (failed and may_be_dense):
-                return move.reshape(C.shape)
-            self._is_far = True
-        return self._dense_step(terms, self.left_over(C))
-
-    def _dense_step(self, terms: Sequence[GridTerm], left_over: Array) -> Array:
-        axes = self.equation.axes
-        free = [axis.rotation[:, axis.n_conditions :] for axis in axes]
-        tests = [axis.rows @ axis.test for axis in axes]
-        sizes = [f.shape[1] for f in free]
-        total = np.zeros((sizes[0] ** 2, math.prod(sizes[1:]) ** 2))
-        for orders, coefficient in terms:
-            # Test function times trial function, at every point of an axis.
-            pairs = [
-                np.einsum("np,ni->npi", w, rows[k] @ f).reshape(len(w), -1)
-                for w, rows, k, f in zip(tests, self._rows, orders, free, strict=True)
-            ]
-            pairs.append(np.ones((1, 1)))
-            weight = np.broadcast_to(coefficient, left_over.shape).reshape(len(pairs[0]), -1)
-            total += pairs[0].T @ (weight @ pairs[1])
-        inner = math.prod(sizes[1:])
-        matrix = total.reshape(sizes[0], sizes[0], inner, inner).transpose(0, 2, 1, 3)
-        n = math.prod(sizes)
-        projected = along_all([w.T for w in tests], left_over)
-        move = np.linalg.solve(matrix.reshape(n, n), projected.ravel())
-        return along_all(free, np.asarray(move, np.float64).reshape(sizes))
-
-    def _slope_at(self, C: Array) -> list[GridTerm]:
+    def slopes(self, C: Array) -> list[GridTerm]:
+        """The terms of the equation linearised at C."""
         terms = list(self._linear)
         if self.problem.nonlinear is not None:
             values = {d: self._derivative(C, d.orders) for d in self._unknowns}

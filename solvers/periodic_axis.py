@@ -54,6 +54,8 @@ class PeriodicAxis:
         self.left, self.right = scale * A, scale * B
         self.mixed = {k: scale * basis.apply({k: 1.0}) for k in orders}
         self.pencil, self.test = (A, B), self.fit
+        fine = basis.lower + basis.length * np.arange(2 * points) / (2 * points)
+        self.quadrature = fine, basis.length / (2 * points) * basis.evaluate(fine)[0]
         self.boundary, self.boundary_factor = np.zeros((0, r)), np.zeros((0, 0))
         self.rotation = np.eye(r)
 

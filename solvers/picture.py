@@ -100,7 +100,7 @@ def _draw_square(problem: Problem, posterior: Posterior, path: str | Path) -> Pa
         residual, _ = residual_on(problem, posterior, axes)
         _image(next(rest), problem, "|residual of the equation|", abs(residual), bounds)
     if has_deviation(posterior):
-        std, _ = deviation_on_grid(posterior, problem.domain.uniform_axes([101, 101]))
+        std = deviation_on_grid(posterior, problem.domain.uniform_axes([101, 101]))
         _image(next(rest), problem, "standard deviation", std, bounds)
     figure.suptitle(problem.equation.text)
     return plotting.save(figure, path)

@@ -12,6 +12,7 @@ from kernelgp.errors import ArgumentError, ConvergenceWarning
 from solvers.axis_basis import AxisBasis
 from solvers.discretisation import AxisDiscretisation, Basis, Condition
 from solvers.fourier_basis import FourierBasis, highest_line, strongest_lines
+from solvers.jacobian import GridTerm
 from solvers.neighbour import is_its_own_neighbour
 from solvers.newton import newton
 from solvers.periodic_axis import PeriodicAxis
@@ -70,6 +71,8 @@ class Attempt:
         The tones of each axis, in cycles per unit.
     band : tuple of floats
         For each axis the frequency up to which lines fill the spectrum.
+    terms : list of GridTerm or None
+        Of the equation linearised at its solution, where it is not its own neighbour.
     """
 
     equation: StructuredEquation
@@ -81,6 +84,7 @@ class Attempt:
     resolution: Resolution
     number: int
     newton_steps: int
+    terms: list[GridTerm] | None
 
 
 def find_frequencies(
@@ -300,12 +304,12 @@ def _attempt(
         band.append(max(lines, default=0.0))
     equation = StructuredEquation(axes, separation, free_constant=problem.constant_is_free)
     data = equation.compress(samples.source, samples.values)
-    steps = 0
+    steps, terms = 0, None
     if is_its_own_neighbour(problem):
         coefficients = equation.solve(data)
     else:
         found = newton(problem, samples, equation, data)
-        coefficients, steps = found.coefficients, found.steps
+        coefficients, steps, terms = found.coefficients, found.steps, found.terms
         # The data of which the neighbour has this solution, and misses as much.
         source = along_all([a.lift for a in axes], equation.apply(coefficients)) + found.left_over
         samples = replace(samples, source=source)
@@ -318,7 +322,16 @@ def _attempt(
     # The same places for every attempt: a comparison is not to depend on their luck.
     resolution = measure(problem, samples, mean, np.random.default_rng(seed))
     return Attempt(
-        equation, samples, data, coefficients, frequencies, tuple(band), resolution, number, steps
+        equation,
+        samples,
+        data,
+        coefficients,
+        frequencies,
+        tuple(band),
+        resolution,
+        number,
+        steps,
+        terms,
     )
 
 

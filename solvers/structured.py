@@ -45,6 +45,10 @@ class Data:
     source: Array
     faces: tuple[Array, ...]
 
+    def plus(self, other: "Data") -> "Data":
+        faces = (one + two for one, two in zip(self.faces, other.faces, strict=True))
+        return Data(self.source + other.source, tuple(faces))
+
 
 class StructuredEquation:
     """``Σi A_i ⊗ Π B_k`` and `mixed` terms, with conditions on the faces.
@@ -79,7 +83,7 @@ class StructuredEquation:
             for matrices in self._mixed_products
         ]
         shift = self._shift if free_constant else 0.0
-        self._system = InteriorSystem([axis.pencil for axis in axes], products, shift=shift)
+        self.system = InteriorSystem([axis.pencil for axis in axes], products, shift=shift)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,9 +163,15 @@ class StructuredEquation:
         functional = self.centre_transposed(functional)
         rotated = along_all([axis.rotation.T for axis in self.axes], functional)
         interior = rotated[self._interior]
-        weights = along_all([a.test for a in self.axes], self._system.solve_transposed(interior))
+        weights = along_all([a.test for a in self.axes], self.system.solve_transposed(interior))
         back = along_all([a.rotation.T for a in self.axes], self.apply_transposed(weights))
-        rotated = rotated - back
+        return Data(weights, self._of_faces_transposed(rotated - back))
+
+    def of_faces_transposed(self, functional: Array) -> tuple[Array, ...]:
+        """Weights of the face values for which ``<w, faces> = <functional, of_faces(data)>``."""
+        return self._of_faces_transposed(along_all([a.rotation.T for a in self.axes], functional))
+
+    def _of_faces_transposed(self, rotated: Array) -> tuple[Array, ...]:
         rotated[self._interior] = 0
         faces: list[Array] = [np.zeros(0)] * len(self.axes)
         # The faces written last in `of_faces` are read first.
@@ -173,11 +183,11 @@ class StructuredEquation:
                 if j != i:
                     block = along(other.fit.T @ other.rotation, block, j)
             faces[i] = block
-        return Data(weights, tuple(faces))
+        return tuple(faces)
 
     def logabsdet(self) -> float:
         """Log of the absolute determinant of the square system, faces and interior."""
-        total = self._system.logabsdet()
+        total = self.system.logabsdet()
         free = [axis.basis.rank for axis in self.axes]
         for i, axis in reversed(list(enumerate(self.axes))):
             # Axis i takes the corners that the axes after it have not taken.
@@ -246,7 +256,7 @@ class StructuredEquation:
         """The coefficients, zero on the faces, that answer a residual of the equation."""
         projected = along_all([axis.test.T for axis in self.axes], residual)
         free = [axis.rotation[:, axis.n_conditions :] for axis in self.axes]
-        return along_all(free, self._system.solve(projected))
+        return along_all(free, self.system.solve(projected))
 
 
 def _without(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:

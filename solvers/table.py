@@ -1,11 +1,9 @@
 """A solution on a grid as an xarray data set, ready for netCDF."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import kernelgp
@@ -21,11 +19,6 @@ __all__ = ["deviation_on_grid", "to_dataset"]
 
 Array = NDArray[np.float64]
 
-# In 1-D an exact deviation takes a third of a millisecond, in 2-D several; a sample takes a
-# solve and serves any grid.
-_MAX_EXACT = {1: 5_000}
-_SAMPLES, _BATCH = 64, 16
-
 
 def to_dataset(problem: Problem, posterior: Posterior, grid: Sequence[int]) -> "xarray.Dataset":
     """Mean, deviation, source and exact solution on a uniform grid."""
@@ -37,9 +30,8 @@ def to_dataset(problem: Problem, posterior: Posterior, grid: Sequence[int]) -> "
     mean = blanked(problem, axes, posterior.mean_on_grid(axes, orders))
     variables: dict[str, tuple[NDArray[Any], str]] = {"mean": (mean, f"posterior mean of {name}")}
     if has_deviation(posterior):
-        std, how = deviation_on_grid(posterior, axes)
-        std = blanked(problem, axes, std)
-        variables["std"] = (std, f"posterior standard deviation of {name}, {how}")
+        std = blanked(problem, axes, deviation_on_grid(posterior, axes))
+        variables["std"] = (std, f"posterior standard deviation of {name}")
     if problem.source_is_function or problem.source_shape == tuple(grid):
         variables["source"] = (source_on_grid(problem, axes), "right side of the equation")
     if problem.has_exact:
@@ -65,23 +57,13 @@ def to_dataset(problem: Problem, posterior: Posterior, grid: Sequence[int]) -> "
     )
 
 
-def deviation_on_grid(posterior: Posterior, axes: Sequence[Array]) -> tuple[Array, str]:
-    """The standard deviation on the product of the axes, and how it was found.
-
-    For a direct solve and many points it is the root mean square of 64 draws around the mean,
-    which is right to 9 % (one standard error).
-    """
-    shape, orders = tuple(len(x) for x in axes), (0,) * len(axes)
-    few = math.prod(shape) <= _MAX_EXACT.get(len(axes), 200)
-    if few or not isinstance(posterior, GPPosterior):
-        points = np.stack([c.ravel() for c in np.meshgrid(*axes, indexing="ij")], axis=1)
-        return posterior.std(points, orders).reshape(shape), "exact"
-    generator = torch.Generator().manual_seed(0)
-    mean, square = posterior.mean_on_grid(axes, orders)[..., None], np.zeros(shape)
-    for _ in range(_SAMPLES // _BATCH):
-        drawn = posterior.sample_on_grid(axes, _BATCH, generator)
-        square += np.square(drawn - mean).sum(axis=-1)
-    return np.sqrt(square / _SAMPLES), f"from {_SAMPLES} samples"
+def deviation_on_grid(posterior: Posterior, axes: Sequence[Array]) -> Array:
+    """The standard deviation on the product of the axes; `GPPosterior.std` says how exact."""
+    orders = (0,) * len(axes)
+    if isinstance(posterior, GPPosterior):
+        return posterior.std_on_grid(axes, orders)
+    points = np.stack([c.ravel() for c in np.meshgrid(*axes, indexing="ij")], axis=1)
+    return posterior.std(points, orders).reshape([len(x) for x in axes])
 
 
 def _attributes(what: str) -> dict[str, Any]:

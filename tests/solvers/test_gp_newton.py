@@ -59,6 +59,14 @@ def coverage(problem, solution):
     return np.mean(error <= 2 * solution.std(x))
 
 
+def ratio(problem, solution):
+    """Mean deviation over root mean square error."""
+    lower, upper = np.array(problem.domain.bounds).T
+    x = np.random.default_rng(3).uniform(lower, upper, size=(200, problem.dimension))
+    error = solution.mean(x) - problem.exact(x)
+    return solution.std(x).mean() / np.sqrt(np.mean(error**2))
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_nonlinear_problems(name):
     entry = gallery[name]
@@ -66,6 +74,7 @@ def test_published_nonlinear_problems(name):
     assert solution.error() <= PUBLISHED[name]
     assert 2 <= solution.report.newton_steps <= 6
     assert coverage(entry.problem, solution) >= 0.9
+    assert ratio(entry.problem, solution) <= 300
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -80,12 +89,39 @@ def test_made_solutions_come_back_without_a_warning(name):
 
 
 @pytest.mark.parametrize("name", ["a cube", "a sine", "varying 1-D", "both axes together"])
-def test_deviations_of_the_neighbour_cover_the_errors(name):
+def test_deviations_cover_the_errors_and_are_of_their_size(name):
     equation, box, exact, conditions, grid, _ = CASES[name]
     problem = Problem.from_exact(equation, box, exact, conditions)
     solution = GPSolver().solve(problem, grid=grid)
     assert coverage(problem, solution) >= 0.9
+    assert ratio(problem, solution) <= 300
     assert solution.check()
+
+
+def test_deviations_of_derivatives_cover_their_errors():
+    problem = Problem.from_exact("u_xx + u**3 = f", LINE, "sin(40*x) + x")
+    solution = GPSolver().solve(problem, grid=(120,))
+    x = np.random.default_rng(0).uniform(size=200)
+    mean, std = solution.derivative("u_x", x, return_std=True)
+    error = np.abs(mean - 40 * np.cos(40 * x) - 1)
+    assert np.mean(error <= 2 * std) >= 0.9
+    assert std.mean() <= 300 * np.sqrt(np.mean(error**2))
+
+
+def test_few_points_and_many_have_about_the_same_deviation():
+    equation, box, exact, conditions, grid, _ = CASES["a sine"]
+    solution = GPSolver().solve(Problem.from_exact(equation, box, exact, conditions), grid=grid)
+    x = np.random.default_rng(1).uniform(size=(300, 2))
+    # One standard error of a root mean square of 64 draws is 9 %.
+    np.testing.assert_allclose(solution.std(x)[:20], solution.std(x[:20]), rtol=0.4)
+
+
+def test_samples_scatter_by_the_deviation():
+    equation, box, exact, conditions, grid, _ = CASES["both axes together"]
+    solution = GPSolver().solve(Problem.from_exact(equation, box, exact, conditions), grid=grid)
+    x = np.random.default_rng(1).uniform(size=(10, 2))
+    drawn = solution.sample(x, 400, random_state=0) - solution.mean(x)
+    np.testing.assert_allclose(np.sqrt(np.mean(drawn**2, axis=0)), solution.std(x), rtol=0.2)
 
 
 def test_it_is_the_same_after_loading(tmp_path):
@@ -94,6 +130,10 @@ def test_it_is_the_same_after_loading(tmp_path):
     again = Solution.load(solution.save(tmp_path / "u.gp"))
     x = np.linspace(0, 1, 17)
     np.testing.assert_array_equal(again.mean(x), solution.mean(x))
+    np.testing.assert_array_equal(again.std(x), solution.std(x))
+    np.testing.assert_array_equal(
+        again.sample(x, 2, random_state=0), solution.sample(x, 2, random_state=0)
+    )
     assert again.report.newton_steps == solution.report.newton_steps > 0
 
 
