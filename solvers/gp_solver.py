@@ -32,6 +32,7 @@ from solvers.row_solver import ROW_NEEDS, solve_by_rows
 from solvers.samples import Samples, sample_problem
 from solvers.seams import check_seams
 from solvers.search import find_frequencies, search_prior
+from solvers.slabs import check_slabs, solve_in_slabs
 from solvers.solution import Solution
 from solvers.threads import one_thread
 
@@ -129,7 +130,9 @@ class GPSolver:
         self.dtype, self.device = dtype, place
         self.random_state, self.verbose = random_state, verbose
 
-    def solve(self, problem: Problem, grid: Sequence[int]) -> Solution:
+    def solve(
+        self, problem: Problem, grid: Sequence[int], *, slabs: int | str | None = None
+    ) -> Solution:
         """The posterior of the solution, given the equation on a uniform grid.
 
         Parameters
@@ -137,6 +140,11 @@ class GPSolver:
         problem : Problem
         grid : sequence of int
             The number of points along each axis, ends included.
+        slabs : int or "auto", optional
+            Into how many parts of its time an initial-value problem in one space dimension is
+            cut, each of which starts where the one before ends. For long times, fronts and
+            systems; the axis of space is stretched where the solution becomes steep. The grid's
+            points in time are those of all slabs; "auto" gives each a dozen. None is one solve.
 
         Returns
         -------
@@ -159,6 +167,8 @@ class GPSolver:
             raise ArgumentTypeError("problem", type(problem).__name__, "give a solvers.Problem")
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
+        if slabs is not None:
+            return self._solve_in_slabs(problem, sizes, slabs)
         if self._is_smooth:
             varies = {Need.VARIABLE, Need.NONLINEAR} & problem.needs
             problem.require(self.supported - (_OF_CONSTANTS if varies else set()), "GPSolver")
@@ -180,6 +190,19 @@ class GPSolver:
                 posterior = self._solve_rough_line(problem, samples, tones, started)
             else:
                 posterior = self._solve_structured(problem, samples, tones, started)
+        if self.verbose:
+            print(posterior.report)  # noqa: T201 - asked for
+        return Solution(problem, posterior, sizes, dtype=self.dtype)
+
+    def _solve_in_slabs(
+        self, problem: Problem, sizes: tuple[int, ...], slabs: int | str
+    ) -> Solution:
+        if not self._is_smooth:
+            raise ArgumentError("slabs", f"{slabs!r} for {self!r}", "use the default GPSolver()")
+        count = check_slabs(problem, slabs, sizes)
+        problem.check_conditions()
+        with one_thread():
+            posterior = solve_in_slabs(problem, sizes, count, seed=self._seed())
         if self.verbose:
             print(posterior.report)  # noqa: T201 - asked for
         return Solution(problem, posterior, sizes, dtype=self.dtype)

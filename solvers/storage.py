@@ -35,6 +35,7 @@ from solvers.posterior import GPPosterior
 from solvers.problem import Problem
 from solvers.protocol import Posterior
 from solvers.region import FormulaPiece, MaskPiece
+from solvers.slabs import SlabsPosterior
 
 __all__ = ["load_parts", "save_parts"]
 
@@ -77,7 +78,14 @@ def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
 
 
 def _posterior_kinds() -> dict[str, Any]:
-    kinds = (ChebyshevInterpolant, CollocationPosterior, GPPosterior, LinePosterior, MapPosterior)
+    kinds = (
+        ChebyshevInterpolant,
+        CollocationPosterior,
+        GPPosterior,
+        LinePosterior,
+        MapPosterior,
+        SlabsPosterior,
+    )
     return {kind.__name__: kind for kind in kinds}
 
 
