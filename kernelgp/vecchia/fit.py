@@ -1,0 +1,255 @@
+"""Maximum likelihood under Vecchia's approximation, by preconditioned quasi-Newton steps.
+
+The Fisher information comes with every evaluation, and its inverse is where each step begins;
+secant pairs correct it, since the observed curvature can be twice the expected one, which plain
+Fisher scoring answers by stepping to and fro. A fit on a sample gives the start.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
+from kernelgp.vecchia.likelihood import Evaluation, Parameters, evaluate
+from kernelgp.vecchia.neighbors import nearest_previous
+
+__all__ = ["VecchiaFit", "fit_vecchia"]
+
+Array = NDArray[np.float64]
+
+# Samples that a fit starts on, with fewer neighbors; the second where there is much more.
+_SAMPLE, _SAMPLE_NEIGHBORS = 1500, 15
+_LARGE, _LARGE_SAMPLE = 24_000, 8000
+_PAIRS = 6
+# A longer step than this, of a log parameter, is cut.
+_LONGEST = 1.5
+_ARMIJO, _MOST_HALVINGS = 1e-4, 12
+# A step that promises less, in natural units of the likelihood, is not worth a pass.
+_GAIN = 0.1
+_MOST_STEPS = 60
+# Neighbors are looked for again where a log lengthscale has moved by this.
+_MOVED, _MOST_REFRESHES = 0.1, 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VecchiaFit:
+    """What was found.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+        At the end, on all points.
+    evaluations : int
+        Passes over all points; those over samples are not counted.
+    order : (n,) int64
+        The order of the points that it was found in.
+    neighbors : (n, m) int64
+        Positions in that order.
+    at_bound : tuple of int
+        Free parameters that ended at a bound.
+    converged : bool
+    """
+
+    evaluation: Evaluation
+    evaluations: int
+    order: NDArray[np.int64]
+    neighbors: NDArray[np.int64]
+    at_bound: tuple[int, ...]
+    converged: bool
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.evaluation.parameters
+
+    @property
+    def outputscale(self) -> float:
+        return self.evaluation.scale
+
+    @property
+    def noise(self) -> float:
+        """The noise's variance."""
+        return self.evaluation.scale * self.parameters.ratio
+
+
+def fit_vecchia(
+    X: Array,
+    y: Array,
+    H: Array,
+    start: Parameters | None = None,
+    *,
+    kind: int,
+    isotropic: bool = False,
+    n_neighbors: int = 30,
+    least_ratio: float = 1e-8,
+    rng: np.random.Generator,
+    on_step: Callable[[Evaluation], None] | None = None,
+) -> VecchiaFit:
+    """Lengthscales, noise, scale and mean of most likelihood.
+
+    Parameters
+    ----------
+    X : (n, d), y : (n,), H : (n, q)
+        H holds the functions that the mean is linear in; it may have no columns.
+    start : Parameters, optional
+        Where to begin; without it a fit on a sample says where.
+    kind : int, of `kernelgp.vecchia.blocks`
+    isotropic : bool
+        One lengthscale for all axes.
+    least_ratio : float
+        The noise variance is at least this much of the outputscale.
+    rng
+        For the order, which is random: at the level of responses that is as good as any.
+    on_step
+        Called after every step.
+    """
+    n = len(y)
+    if start is None:
+        start = _first_guess(X, kind, isotropic=isotropic)
+        sizes = [size for size in (_SAMPLE, _LARGE_SAMPLE) if n > 3 * size]
+        for size in sizes:
+            rows = rng.choice(n, size, replace=False)
+            m = min(_SAMPLE_NEIGHBORS, n_neighbors)
+            sample = _Problem(X[rows], y[rows], H[rows], m, least_ratio)
+            start = sample.maximize(start, None).parameters
+    order = rng.permutation(n)
+    problem = _Problem(X[order], y[order], H[order], n_neighbors, least_ratio)
+    found = problem.maximize(start, on_step)
+    return VecchiaFit(
+        found,
+        problem.evaluations,
+        order,
+        problem.neighbors,
+        problem.at_bound,
+        problem.converged,
+    )
+
+
+def _first_guess(X: Array, kind: int, *, isotropic: bool) -> Parameters:
+    spread = X.std(axis=0)
+    spread[spread == 0] = 1.0
+    lengthscale = 0.5 * math.sqrt(X.shape[1]) * spread
+    if isotropic:
+        lengthscale = np.array([math.exp(np.log(lengthscale).mean())])
+    return Parameters(kind, lengthscale, 0.1)
+
+
+class _Problem:
+    """One set of points in one order, and the search on it."""
+
+    def __init__(self, X: Array, y: Array, H: Array, n_neighbors: int, least_ratio: float) -> None:
+        self.X, self.y, self.H = X, y, H
+        self._m = min(n_neighbors, max(len(y) - 1, 1))
+        self._least_ratio = least_ratio
+        self.neighbors = np.empty((0, self._m), np.int64)
+        self.evaluations, self.at_bound, self.converged = 0, (), False
+
+    def maximize(
+        self, start: Parameters, on_step: Callable[[Evaluation], None] | None
+    ) -> Evaluation:
+        low, high = self._bounds(start)
+        mean = np.linalg.lstsq(self.H, self.y)[0] if self.H.shape[1] else np.empty(0)
+        now = None
+        for refresh in range(_MOST_REFRESHES + 1):
+            free = np.clip(start.free(), low, high)
+            self.neighbors = nearest_previous(self.X / start.lengthscale, self._m)
+            now = self._evaluate(start, free, mean)
+            now = self._climb(now, low, high, on_step)
+            mean = now.mean
+            moved = np.abs(np.log(now.parameters.lengthscale / start.lengthscale)).max()
+            start = now.parameters
+            if moved < _MOVED or refresh == _MOST_REFRESHES:
+                break
+        assert now is not None
+        free = now.parameters.free()
+        near = np.isclose(free, low, atol=1e-6) | np.isclose(free, high, atol=1e-6)
+        self.at_bound = tuple(int(i) for i in np.flatnonzero(near))
+        return now
+
+    def _bounds(self, start: Parameters) -> tuple[Array, Array]:
+        spread = np.ptp(self.X, axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        if len(start.lengthscale) == 1:
+            spread = np.array([spread.max()])
+        tail = [(-4.0, 7.0)] if start.kind == RATIONAL_QUADRATIC else []
+        shifted = Parameters(start.kind, start.lengthscale, self._least_ratio).free()
+        ratio = (shifted[len(spread)], math.log(1e4))
+        pairs = [*((math.log(1e-4 * w), math.log(1e4 * w)) for w in spread), ratio, *tail]
+        low, high = np.array(pairs).T
+        return low, high
+
+    def _evaluate(self, like: Parameters, free: Array, mean: Array) -> Evaluation:
+        self.evaluations += 1
+        return evaluate(self.X, self.y, self.H, self.neighbors, like.at(free), mean)
+
+    def _climb(
+        self,
+        now: Evaluation,
+        low: Array,
+        high: Array,
+        on_step: Callable[[Evaluation], None] | None,
+    ) -> Evaluation:
+        free = now.parameters.free()
+        pairs: list[tuple[Array, Array]] = []
+        self.converged = False
+        for _ in range(_MOST_STEPS):
+            inside = ~(((free <= low) & (now.gradient < 0)) | ((free >= high) & (now.gradient > 0)))
+            step = np.zeros_like(free)
+            if inside.any():
+                step[inside] = _direction(now, pairs, inside)
+            gain = float(now.gradient @ step)
+            if gain / 2 < _GAIN:
+                self.converged = True
+                break
+            step *= min(1.0, _LONGEST / np.abs(step).max())
+            new, moved = self._search(now, free, step, low, high)
+            if new is None:
+                break
+            change = now.gradient - new.gradient
+            if moved @ change > 1e-10 * np.linalg.norm(moved) * np.linalg.norm(change):
+                pairs = [*pairs[1 - _PAIRS :], (moved, change)]
+            now, free = new, np.clip(free + moved, low, high)
+            if on_step is not None:
+                on_step(now)
+        return now
+
+    def _search(
+        self, now: Evaluation, free: Array, step: Array, low: Array, high: Array
+    ) -> tuple[Evaluation | None, Array]:
+        """A step that raises the likelihood, shortened by quadratic interpolation."""
+        length = 1.0
+        for _ in range(_MOST_HALVINGS):
+            target = np.clip(free + length * step, low, high)
+            moved = target - free
+            slope = float(now.gradient @ moved)
+            new = self._evaluate(now.parameters, target, now.mean)
+            rise = new.log_likelihood - now.log_likelihood
+            if math.isfinite(rise) and rise >= _ARMIJO * slope:
+                return new, moved
+            # Where a parabola through both values and the slope has its top.
+            best = slope / (2 * (slope - rise)) if math.isfinite(rise) else 0.1
+            length *= min(max(best, 0.1), 0.5)
+        return None, np.zeros_like(step)
+
+
+def _direction(
+    now: Evaluation, pairs: list[tuple[Array, Array]], inside: NDArray[np.bool_]
+) -> Array:
+    """L-BFGS's two loops, with the inverse information in the middle."""
+    q = now.gradient[inside].copy()
+    kept = [(s[inside], y[inside]) for s, y in pairs]
+    kept = [(s, y, 1 / (s @ y)) for s, y in kept if s @ y > 0]
+    shares = []
+    for s, y, rho in reversed(kept):
+        share = rho * (s @ q)
+        shares.append(share)
+        q -= share * y
+    information = now.information[np.ix_(inside, inside)]
+    # A parameter that the data say nothing of would be moved without end.
+    ridge = 1e-6 * np.trace(information) / len(information) + 1e-10
+    r = np.linalg.solve(information + ridge * np.eye(len(information)), q)
+    for (s, y, rho), share in zip(kept, reversed(shares), strict=True):
+        r += s * (share - rho * (y @ r))
+    return r if r @ now.gradient[inside] > 0 else now.gradient[inside]
