@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernelgp import errors, kernels, linalg, operators
     from kernelgp.estimators.gp_classifier import GPClassifier
+    from kernelgp.estimators.gp_regressor import GPRegressor
 
 __version__ = "0.1.0"
 
 # Loaded on first use, so that `import kernelgp.operators` brings in neither scikit-learn
 # nor matplotlib.
-__all__ = ["GPClassifier", "__version__", "errors", "kernels", "linalg", "operators"]
-_CLASSES = {"GPClassifier": "kernelgp.estimators.gp_classifier"}
+__all__ = [
+    "GPClassifier",
+    "GPRegressor",
+    "__version__",
+    "errors",
+    "kernels",
+    "linalg",
+    "operators",
+]
+_CLASSES = {
+    "GPClassifier": "kernelgp.estimators.gp_classifier",
+    "GPRegressor": "kernelgp.estimators.gp_regressor",
+}
 
 
 def __getattr__(name: str) -> Any:

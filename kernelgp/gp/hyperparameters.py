@@ -47,7 +47,7 @@ def relative_bounds(x_scale: Tensor, y_scale: float) -> Bounds:
         if short == "outputscale":
             return 1e-2 * low * y_scale**2, 1e2 * high * y_scale**2
         if short == "noise":
-            return 1e-2 * low * y_scale**2, 1e-3 * high * y_scale**2
+            return low * y_scale**2, 1e-3 * high * y_scale**2
         return low, high
 
     return bounds
@@ -62,6 +62,7 @@ class _Entry:
     raw: Parameter
     constraint: Any
     free: Tensor
+    shift: float
 
     @property
     def is_log(self) -> bool:
@@ -70,6 +71,23 @@ class _Entry:
     def value(self) -> Tensor:
         raw = self.raw.detach()
         return raw if self.constraint is None else self.constraint.transform(raw)
+
+    def coordinate(self, raw: Tensor) -> Tensor:
+        """What an optimiser sees of raw parameters: ``log((value + shift) / reference)``."""
+        if not self.shift:
+            return raw
+        return (raw.exp() + self.shift / self.constraint.reference).log()
+
+    def uncoordinate(self, seen: Tensor) -> Tensor:
+        if not self.shift:
+            return seen
+        share = self.shift / self.constraint.reference
+        # From one below the least: the value itself may be as small as rounding.
+        return (seen.exp() - share).clamp(min=torch.finfo(torch.float64).tiny).log()
+
+    def rate(self) -> Tensor:
+        """Derivative of a raw parameter by its coordinate."""
+        return 1 + self.shift / self.value() if self.shift else torch.ones_like(self.raw)
 
 
 class Hyperparameters:
@@ -83,6 +101,9 @@ class Hyperparameters:
     bounds : callable, optional
         From the name and the value of a positive hyperparameter of ours to its lowest and its
         highest value; such as `relative_bounds`. Without it, a factor of 1e6 either way.
+    noise_shift
+        Below this the vector is nearly linear in the noise, no longer logarithmic: the search
+        for a noise that is not there would be endless.
 
     Examples
     --------
@@ -94,10 +115,16 @@ class Hyperparameters:
     tensor([2.0000, 0.5000, 1.0000], dtype=torch.float64)
     """
 
-    def __init__(self, modules: Mapping[str, Module], bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, Module],
+        bounds: Bounds | None = None,
+        *,
+        noise_shift: float = 0.0,
+    ) -> None:
         self.modules = dict(modules)
         self._bounds = bounds or _factor_of_a_million
-        self._entries = list(_entries(self.modules))
+        self._entries = list(_entries(self.modules, noise_shift))
 
     def __len__(self) -> int:
         return sum(int(entry.free.sum()) for entry in self._entries)
@@ -108,26 +135,29 @@ class Hyperparameters:
         return tuple(name for entry in self._entries for name in _numbered(entry))
 
     def vector(self) -> Tensor:
-        """The raw parameters as they are now, shape (p,), float64."""
-        return self._join(entry.raw.detach()[entry.free] for entry in self._entries)
+        """The parameters as they are now, shape (p,), float64: raw but for a noise."""
+        return self._join(
+            entry.coordinate(entry.raw.detach())[entry.free] for entry in self._entries
+        )
 
     def assign(self, vector: Tensor) -> None:
-        """Set the raw parameters; what other code holds of them sees it."""
+        """Set the parameters in place; what other code holds of them sees it."""
         start = 0
         with torch.no_grad():
             for entry in self._entries:
                 count = int(entry.free.sum())
-                entry.raw[entry.free] = vector[start : start + count].to(entry.raw)
+                seen = entry.coordinate(entry.raw.detach())
+                seen[entry.free] = vector[start : start + count].to(entry.raw)
+                entry.raw[entry.free] = entry.uncoordinate(seen)[entry.free]
                 start += count
 
     def gradient(self) -> Tensor:
-        """The raw parameters' ``.grad``, shape (p,), float64; zero where there is none."""
-        return self._join(
-            torch.zeros_like(entry.raw)[entry.free]
-            if entry.raw.grad is None
-            else entry.raw.grad[entry.free]
-            for entry in self._entries
-        )
+        """The gradient by `vector`, from every ``.grad``; shape (p,), float64."""
+        return self._join((_gradient(entry) * entry.rate())[entry.free] for entry in self._entries)
+
+    def theta_gradient(self) -> Tensor:
+        """The gradient by `theta`, from every ``.grad``; shape (p,), float64."""
+        return self._join(_gradient(entry)[entry.free] for entry in self._entries)
 
     def clear_gradient(self) -> None:
         """Forget every ``.grad``."""
@@ -143,7 +173,15 @@ class Hyperparameters:
 
     def assign_theta(self, theta: Tensor) -> None:
         """Set the hyperparameters to those of `theta`."""
-        self.assign(self.vector() + theta.to(self.vector()) - self.theta())
+        start = 0
+        with torch.no_grad():
+            for entry in self._entries:
+                count = int(entry.free.sum())
+                values = theta[start : start + count].to(entry.raw)
+                if entry.is_log:
+                    values = values - entry.constraint.reference[entry.free].log()
+                entry.raw[entry.free] = values
+                start += count
 
     def limits(self) -> tuple[Tensor, Tensor]:
         """The lowest and highest raw parameters, (p,) each; infinite where nothing bounds them."""
@@ -158,8 +196,14 @@ class Hyperparameters:
             least, most = (t.expand_as(value)[entry.free] for t in self._bounds(entry.name, value))
             reference = entry.constraint.reference[entry.free]
             # A start outside is the user's own choice: the bounds give way to it.
-            low.append(torch.minimum((least / reference).log(), raw))
-            high.append(torch.maximum((most / reference).log(), raw))
+            ends = (
+                torch.minimum((least / reference).log(), raw),
+                torch.maximum((most / reference).log(), raw),
+            )
+            for ends_there, end in zip((low, high), ends, strict=True):
+                whole = entry.raw.detach().clone()
+                whole[entry.free] = end
+                ends_there.append(entry.coordinate(whole)[entry.free])
         return self._join(low), self._join(high)
 
     def at_bounds(self) -> tuple[str, ...]:
@@ -206,7 +250,11 @@ def _factor_of_a_million(name: str, value: Tensor) -> tuple[Tensor, Tensor]:
     return 1e-6 * value, 1e6 * value
 
 
-def _entries(modules: Mapping[str, Module]) -> Iterator[_Entry]:
+def _gradient(entry: _Entry) -> Tensor:
+    return torch.zeros_like(entry.raw) if entry.raw.grad is None else entry.raw.grad
+
+
+def _entries(modules: Mapping[str, Module], noise_shift: float) -> Iterator[_Entry]:
     seen: set[int] = set()
     for key, root in modules.items():
         for path, module in root.named_modules():
@@ -226,12 +274,14 @@ def _entries(modules: Mapping[str, Module]) -> Iterator[_Entry]:
                     if step and step not in _QUIET
                 ]
                 free = torch.ones_like(raw, dtype=torch.bool)
+                shift = 0.0
                 if isinstance(constraint, ExactPositive):
                     free = (constraint.reference > 0).expand_as(raw)
-                yield _Entry(".".join((*steps, short)), module, raw, constraint, free)
+                    shift = noise_shift if short == "noise" else 0.0
+                yield _Entry(".".join((*steps, short)), module, raw, constraint, free, shift)
 
 
-_QUIET = ("base_kernel", "noise_covar")
+_QUIET = ("base_kernel", "likelihood", "noise_covar")
 
 
 def _numbered(entry: _Entry) -> Iterator[str]:

@@ -23,7 +23,7 @@ from kernelgp.errors import ArgumentError, ConvergenceWarning, NotPositiveDefini
 from kernelgp.gp.hyperparameters import Hyperparameters
 from kernelgp.progress import progress_bar
 
-__all__ = ["OptimizeReport", "Step", "curvature", "learn", "minimize"]
+__all__ = ["OptimizeReport", "Step", "as_objective", "curvature", "learn", "minimize", "tell"]
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]
 """From a vector (p,) to a value and its gradient (p,), both float64; infinite where undefined."""
@@ -426,7 +426,7 @@ def learn(
     seconds = time.perf_counter() - begun
     best = replace(best, seconds=seconds, evaluations=evaluations, at_bounds=parameters.at_bounds())
     if warn:
-        _tell(best)
+        tell(best)
     return best
 
 
@@ -450,7 +450,8 @@ def as_objective(parameters: Hyperparameters, loss: Callable[[], Tensor]) -> Obj
     return objective
 
 
-def _tell(report: OptimizeReport) -> None:
+def tell(report: OptimizeReport) -> None:
+    """Warn of what the user should know of: an interruption, no convergence, bounds."""
     if report.interrupted:
         text = f"{report}; the best so far is kept, and a fit with warm_start goes on from it."
         warnings.warn(text, ConvergenceWarning, stacklevel=3)

@@ -17,7 +17,7 @@ def test_names_are_those_a_user_wrote_and_in_the_order_of_scikit_learn():
         "kernels.0.lengthscale",
         "kernels.1.lengthscale",
         "kernels.1.period",
-        "likelihood.noise",
+        "noise",
     )
     expected = torch.tensor([2.0, 0.7, 0.4, 1.0, 3.0, 0.1], dtype=torch.float64).log()
     torch.testing.assert_close(learned.theta(), expected)

@@ -1,0 +1,164 @@
+"""Exact inference by one Cholesky factor, in float64.
+
+One evaluation of the evidence with its gradient at n = 2 000 and d = 8 is one pass of tiles that
+fills the matrix (0.02 s on one core), ``potrf`` and ``potri`` (0.15 and 0.24 s) and one pass of
+tiles that contracts the inverse with the slopes (0.06 s): no matrix of derivatives is formed.
+"""
+
+from typing import Any, ClassVar
+
+import scipy.linalg
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from typing_extensions import override
+
+from kernelgp.gp.covariance import (
+    Evidence,
+    Factor,
+    TrainingCovariance,
+    generalised_least_squares,
+    operator,
+)
+from kernelgp.linalg.cholesky import CholeskyFactor, factorise
+
+__all__ = ["DenseCovariance", "DenseFactor", "dense_evidence"]
+
+
+class DenseFactor(Factor):
+    """``A + jitter I = L Lᵀ``."""
+
+    def __init__(self, found: CholeskyFactor) -> None:
+        self.found, self.root, self.jitter = found, found.factor, found.jitter
+        self.rows, self.device = len(self.root), self.root.device
+
+    @override
+    def solve(self, rhs: Tensor) -> Tensor:
+        return torch.cholesky_solve(rhs, self.root)
+
+    @override
+    def logdet(self) -> Tensor:
+        return self.found.logdet()
+
+    def whiten(self, cross: Tensor) -> Tensor:
+        """``L⁻¹ C``."""
+        return torch.linalg.solve_triangular(self.root, cross, upper=False)
+
+    @override
+    def reduction(self, cross: Tensor) -> Tensor:
+        return self.whiten(cross).square().sum(dim=0)
+
+    @override
+    def joint_reduction(self, cross: Tensor) -> Tensor:
+        white = self.whiten(cross)
+        return white.mT @ white
+
+    @override
+    def inverse_diagonal(self) -> Tensor:
+        return _lower_inverse(self.root).diagonal().clone()
+
+    def extended(self, cross: Tensor, corner: Tensor) -> "DenseFactor":
+        """The factor with more rows: `cross` (n, m) beside the old ones, `corner` (m, m)."""
+        white = self.whiten(cross)
+        below = factorise(corner - white.mT @ white, torch.float64)
+        n, m = cross.shape
+        root = self.root.new_zeros(n + m, n + m)
+        root[:n, :n], root[n:, :n], root[n:, n:] = self.root, white.mT, below.factor
+        jitter = max(self.jitter, below.jitter)
+        smallest = below.smallest_eigenvalue if below.jitter else self.found.smallest_eigenvalue
+        return DenseFactor(CholeskyFactor(root, jitter, smallest))
+
+
+class DenseCovariance(TrainingCovariance):
+    """The covariance at some points, formed.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, d)
+    unit
+        What the kernel is divided by.
+    """
+
+    method: ClassVar[str] = "cholesky"
+
+    def __init__(self, x: Tensor, unit: float = 1.0) -> None:
+        self.x, self.unit = x.double(), unit
+
+    @override
+    def evidence(self, kernel: Any, noise: Tensor, y: Tensor, basis: Tensor) -> Evidence:
+        return dense_evidence(self._matrix(kernel), noise, y, basis)
+
+    @override
+    def factor(self, kernel: Any, noise: Tensor) -> DenseFactor:
+        with torch.no_grad():
+            matrix = self._matrix(kernel)
+            matrix.diagonal().add_(noise.to(matrix))
+            return DenseFactor(factorise(matrix, torch.float64))
+
+    def _matrix(self, kernel: Any) -> Tensor:
+        return operator(kernel, self.x, None, 1 / self.unit).to_dense()
+
+
+def dense_evidence(matrix: Tensor, noise: Tensor, y: Tensor, basis: Tensor) -> Evidence:
+    """The evidence of ``matrix + diag(noise)``, differentiable in both.
+
+    Parameters
+    ----------
+    matrix : Tensor, shape (n, n), float64, symmetric
+        Overwritten: it belongs to the call.
+    noise : Tensor, shape () or (n,)
+    y : Tensor, shape (n, k)
+    basis : Tensor, shape (n, p)
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        If a jitter of 1e-6 of the diagonal does not make it so.
+    """
+    quad, logdet, coefficients = _DenseEvidence.apply(matrix, noise.to(matrix), y, basis)
+    return Evidence(quad, logdet, coefficients)
+
+
+class _DenseEvidence(torch.autograd.Function):
+    """``rᵀ A⁻¹ r`` and ``log|A|``: by A they have the gradients ``-α αᵀ`` and ``A⁻¹``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, matrix: Tensor, noise: Tensor, y: Tensor, basis: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        full = matrix.detach()
+        full.diagonal().add_(noise)
+        root = factorise(full, torch.float64).factor
+        k = y.shape[-1]
+        solved = torch.cholesky_solve(torch.cat([y, basis], dim=-1), root)
+        coefficients = generalised_least_squares(solved[:, :k], solved[:, k:], y, basis)
+        alpha = solved[:, :k] - solved[:, k:] @ coefficients
+        quad = ((y - basis @ coefficients) * alpha).sum(dim=0)
+        ctx.save_for_backward(root, alpha)
+        ctx.noise_shape = noise.shape
+        ctx.mark_non_differentiable(coefficients)
+        return quad, 2 * root.diagonal().log().sum(), coefficients
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, quad_grad: Tensor, logdet_grad: Tensor, _: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        root, alpha = ctx.saved_tensors
+        # One triangle, doubled, is as good as both.
+        weights = _lower_inverse(root).tril_()
+        diagonal = weights.diagonal().clone()
+        weights.mul_(2 * logdet_grad).diagonal().copy_(diagonal * logdet_grad)
+        weights.addmm_(alpha * quad_grad, alpha.mT, alpha=-1.0)
+        by_noise = weights.diagonal().sum_to_size(ctx.noise_shape)
+        return weights, by_noise, None, None
+
+
+def _lower_inverse(root: Tensor) -> Tensor:
+    """``(L Lᵀ)⁻¹`` below the diagonal; a new tensor, with anything above."""
+    if root.device.type != "cpu":
+        return torch.cholesky_inverse(root)
+    # scipy's LAPACK takes two thirds of the time of torch's here (0.24 and 0.36 s at 2 000).
+    (potri,) = scipy.linalg.get_lapack_funcs(("potri",), dtype=root.numpy().dtype)
+    inverse, _ = potri(root.numpy(), lower=1)
+    return torch.from_numpy(inverse)
