@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kernelgp import errors, kernels, linalg, operators
+    from kernelgp.estimators.displays import (
+        CalibrationDisplay,
+        ConvergenceDisplay,
+        PredictionBandDisplay,
+        RelevanceDisplay,
+        ResidualsDisplay,
+    )
     from kernelgp.estimators.gp_classifier import GPClassifier
     from kernelgp.estimators.gp_regressor import GPRegressor
 
@@ -16,8 +23,13 @@ __version__ = "0.1.0"
 # Loaded on first use, so that `import kernelgp.operators` brings in neither scikit-learn
 # nor matplotlib.
 __all__ = [
+    "CalibrationDisplay",
+    "ConvergenceDisplay",
     "GPClassifier",
     "GPRegressor",
+    "PredictionBandDisplay",
+    "RelevanceDisplay",
+    "ResidualsDisplay",
     "__version__",
     "errors",
     "kernels",
@@ -25,8 +37,13 @@ __all__ = [
     "operators",
 ]
 _CLASSES = {
+    "CalibrationDisplay": "kernelgp.estimators.displays",
+    "ConvergenceDisplay": "kernelgp.estimators.displays",
     "GPClassifier": "kernelgp.estimators.gp_classifier",
     "GPRegressor": "kernelgp.estimators.gp_regressor",
+    "PredictionBandDisplay": "kernelgp.estimators.displays",
+    "RelevanceDisplay": "kernelgp.estimators.displays",
+    "ResidualsDisplay": "kernelgp.estimators.displays",
 }
 
 

@@ -20,6 +20,7 @@ from kernelgp.estimators.base import (
     read_features,
     read_training,
 )
+from kernelgp.estimators.storage import SaveMixin
 from kernelgp.gp.classification import LaplaceLoss, LatentPrior, learn_by_laplace, mode_of
 from kernelgp.gp.labels import LabeledRows, LabelLikelihood, label_likelihood
 from kernelgp.gp.laplace import LaplacePosterior
@@ -34,7 +35,7 @@ __all__ = ["GPClassifier"]
 _LAPLACE_WORK = 2500**3
 
 
-class GPClassifier(ClassifierMixin, BaseEstimator):
+class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
     """Gaussian process classification: logistic for two classes, softmax for more.
 
     Parameters
@@ -287,6 +288,10 @@ class GPClassifier(ClassifierMixin, BaseEstimator):
         if self._posterior is None:  # dropped by pickling
             self._posterior = self._build_posterior()
         return self._posterior
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: Any = super().__getstate__()
+        return {**state, "_posterior": None} if "_posterior" in state else state
 
     def _read_features(self, X: Any) -> Tensor:
         check_is_fitted(self)

@@ -26,18 +26,20 @@ from kernelgp.estimators.base import (
 from kernelgp.estimators.fitted import Fitted
 from kernelgp.estimators.regression_fit import (
     add_rows,
+    condition_again,
     fit_regression,
     hyperparameters,
     read_likelihood,
     total_evidence,
 )
 from kernelgp.estimators.regression_problem import Settings
+from kernelgp.estimators.storage import SaveMixin
 from kernelgp.random import RandomState, as_generator
 
 __all__ = ["GPRegressor"]
 
 
-class GPRegressor(RegressorMixin, BaseEstimator):
+class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     """Gaussian process regression: exact, from ten rows to some hundred thousand.
 
     Hyperparameters maximise the marginal likelihood (times gpytorch's priors, if the kernel has
@@ -377,7 +379,7 @@ class GPRegressor(RegressorMixin, BaseEstimator):
         new = read_training(
             self, X, y, sample_weight, missing=True, dtype=old.x.dtype, device=old.x.device
         )
-        vars(self).update(names)
+        self.__dict__.update(names)
         if new.y.shape[1:] != old.y.shape[1:]:
             given = f"shape {tuple(new.y.shape)}"
             raise ArgumentError("y", given, f"give (m, *{tuple(old.y.shape[1:])}), as `fit` saw")
@@ -415,6 +417,23 @@ class GPRegressor(RegressorMixin, BaseEstimator):
             # A generator does not pickle; what is drawn after a fit has a seed of its own.
             state["_fit_settings"] = replace(state["_fit_settings"], generator=None)
         return state
+
+    def _file_state(self) -> dict[str, Any]:
+        """The state for a file: what the posterior follows from in the place of the posterior."""
+        state = self.__getstate__()
+        fitted = state.pop("_fitted", None)
+        if fitted is not None:
+            state["_parts"] = (
+                fitted.kernel, fitted.noise, fitted.problem, fitted.report, fitted.seed
+            )  # fmt: skip
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        parts = state.pop("_parts", None)
+        super().__setstate__(state)
+        if parts is not None:
+            self._fitted = condition_again(self._fit_settings, *parts)
+            self.kernel_ = self._fitted.kernel
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

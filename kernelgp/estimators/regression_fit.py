@@ -23,7 +23,14 @@ from kernelgp.gp.regression import NoiseVariance, Posterior, Regression
 from kernelgp.gp.structured import separable_default
 from kernelgp.kernels import SumKernel, White
 
-__all__ = ["add_rows", "fit_regression", "hyperparameters", "read_likelihood", "total_evidence"]
+__all__ = [
+    "add_rows",
+    "condition_again",
+    "fit_regression",
+    "hyperparameters",
+    "read_likelihood",
+    "total_evidence",
+]
 
 # Where the search starts, as a share of the variance of the targets.
 _STARTING_NOISE = 0.1
@@ -107,6 +114,20 @@ def condition(
         residual=max(factor.residual for factor in factors),
         notes=notes,
     )
+    return Fitted(kernel, noise, problem, posteriors, report, seed)
+
+
+def condition_again(
+    settings: Settings,
+    kernel: Any,
+    noise: Noise,
+    problem: Problem,
+    report: FitReport,
+    seed: int,
+) -> Fitted:
+    """The posterior of a fit whose report is known: the same numbers again."""
+    models = problem.regressions(kernel, noise, settings, seed)
+    posteriors = [Posterior(model, kernel, model.own(noise.value())) for model in models]
     return Fitted(kernel, noise, problem, posteriors, report, seed)
 
 

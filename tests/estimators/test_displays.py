@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 from sklearn.base import BaseEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF as PeerRBF
+from sklearn.gaussian_process import kernels as peer
 from sklearn.linear_model import LinearRegression
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
@@ -29,7 +29,7 @@ Y = np.sin(6 * X[:, 0]) + 0.1 * RNG.normal(size=40)
 
 @pytest.fixture(scope="module")
 def fitted():
-    return GaussianProcessRegressor(PeerRBF(0.4), alpha=0.01, optimizer=None).fit(X, Y)
+    return GaussianProcessRegressor(peer.RBF(0.4), alpha=0.01, optimizer=None).fit(X, Y)
 
 
 class Fitted(BaseEstimator):
@@ -78,7 +78,7 @@ def test_unsorted_points_are_sorted_for_the_line():
 def test_columns_keep_their_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=["depth", "age"])
-    fitted = GaussianProcessRegressor(PeerRBF(0.4), alpha=0.01, optimizer=None).fit(frame, Y)
+    fitted = GaussianProcessRegressor(peer.RBF(0.4), alpha=0.01, optimizer=None).fit(frame, Y)
     display = PredictionBandDisplay.from_estimator(fitted, frame, feature=1)  # and no warning
     assert display.ax_.get_xlabel() == "age"
 
@@ -183,8 +183,8 @@ def test_numbers_that_do_not_fit_are_named():
         ResidualsDisplay.from_predictions([0, 1], [0, 1], [0, 1])
     with pytest.raises(ArgumentError, match=r"mean: got shape \(2, 2\); .* one output at a time"):
         PredictionBandDisplay.from_predictions([0, 1], np.ones((2, 2)), [1, 1])
+    fitted = GaussianProcessRegressor(optimizer=None).fit(X, Y)
     with pytest.raises(ArgumentError, match=r"feature: got 2; name one of the 2 columns"):
-        fitted = GaussianProcessRegressor(optimizer=None).fit(X, Y)
         PredictionBandDisplay.from_estimator(fitted, X, feature=2)
 
 
