@@ -16,12 +16,13 @@ Gaussian Processes*, J. Comput. Phys. 2021, for Gauss-Newton on collocation rows
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.collocation import Collocation
+from solvers.journal import SILENT, Journal
 from solvers.least_squares import NUGGET, Fit, fit, learn_scales
 from solvers.rows import Block
 
@@ -72,6 +73,7 @@ def solve_rows(
     *,
     nugget: float = NUGGET,
     start: Array | None = None,
+    journal: Journal = SILENT,
 ) -> Found:
     """Condition on all rows of a problem, its scales and unknown noise learned.
 
@@ -83,6 +85,8 @@ def solve_rows(
     nugget
     start : ndarray, shape (p,), optional
         Where to begin; only its constants are used where there are observations.
+    journal
+        Where the end of each stage is recorded, and gone on from.
     """
     space = collocation.space
     names = list(space.slices)
@@ -91,7 +95,7 @@ def solve_rows(
     if collocation.is_linear:
         found = search.learn(np.zeros(space.size), np.array(scales, float), nugget)
         return Found(found, found.coefficients, 0, (), converged=True)
-    return search.run(np.array(scales, float), nugget, start)
+    return search.run(np.array(scales, float), nugget, start, journal)
 
 
 class _Search:
@@ -126,10 +130,17 @@ class _Search:
         self.known = list(found.blocks[: len(self.known)])
         return found
 
-    def run(self, scales: Array, nugget: float, start: Array | None) -> Found:
-        state = self._first(scales, start)
-        steps, converged = 0, False
-        for stage in (*(s for s in _STAGES if s > 10 * nugget), nugget):
+    def run(self, scales: Array, nugget: float, start: Array | None, journal: Journal) -> Found:
+        stages = (*(s for s in _STAGES if s > 10 * nugget), nugget)
+        steps, converged, done = 0, False, 0
+        if before := journal.recall("stages"):
+            state, scales, self.history = before["state"], before["scales"], [*before["history"]]
+            done, steps = int(before["done"]), int(before["steps"])
+            noise = [float(sd) if sd > 0 else None for sd in before["noise"]]
+            self.known = [replace(b, noise=n) for b, n in zip(self.known, noise, strict=True)]
+        else:
+            state = self._first(scales, start)
+        for number, stage in enumerate(stages[done:], start=done + 1):
             last = stage == nugget
             for _ in range(_MOST_STEPS if last else _STEPS_OF_STAGE):
                 new, converged = self._step(state, scales, stage)
@@ -141,6 +152,14 @@ class _Search:
             rounds = None if last else _STAGE_ROUNDS
             found = self.learn(state, scales, stage, rounds=rounds)
             scales = found.scales[np.searchsorted(self.groups, np.arange(len(scales)))]
+            entry = {"state": state, "scales": scales, "done": number, "steps": steps}
+            noise = [block.noise or 0.0 for block in self.known]
+            journal.record(
+                "stages",
+                {**entry, "noise": noise, "history": self.history},
+                done=number,
+                left=self.history[-1],
+            )
         # At the scales found.
         for _ in range(_STEPS_OF_STAGE):
             new, converged = self._step(state, scales, nugget)

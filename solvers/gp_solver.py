@@ -10,6 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,23 +18,29 @@ import torch
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
+from kernelgp.progress import progress_bar
 from kernelgp.random import RandomState, as_generator
 from solvers.calibration import calibrate
 from solvers.deviation import NUGGET
+from solvers.journal import Journal, open_journal
 from solvers.line_posterior import LinePosterior
 from solvers.line_search import search_line
+from solvers.map_posterior import MapPosterior
 from solvers.map_solver import solve_map
 from solvers.needs import Need
 from solvers.posterior import GPPosterior
 from solvers.prior import PriorShape
 from solvers.problem import Problem
+from solvers.protocol import Posterior
 from solvers.report import SolutionReport
 from solvers.row_solver import ROW_NEEDS, solve_by_rows
 from solvers.samples import Samples, sample_problem
 from solvers.seams import check_seams
 from solvers.search import find_frequencies, search_prior
-from solvers.slabs import check_slabs, solve_in_slabs
+from solvers.slab_journal import march
+from solvers.slabs import check_slabs
 from solvers.solution import Solution
+from solvers.storage import identify
 from solvers.threads import one_thread
 
 __all__ = ["GPSolver"]
@@ -131,7 +138,12 @@ class GPSolver:
         self.random_state, self.verbose = random_state, verbose
 
     def solve(
-        self, problem: Problem, grid: Sequence[int], *, slabs: int | str | None = None
+        self,
+        problem: Problem,
+        grid: Sequence[int],
+        *,
+        slabs: int | str | None = None,
+        checkpoint: str | Path | None = None,
     ) -> Solution:
         """The posterior of the solution, given the equation on a uniform grid.
 
@@ -145,6 +157,10 @@ class GPSolver:
             cut, each of which starts where the one before ends. For long times, fronts and
             systems; the axis of space is stretched where the solution becomes steep. The grid's
             points in time are those of all slabs; "auto" gives each a dozen. None is one solve.
+        checkpoint : path, optional
+            A file to write every finished step into: rungs of the ladder of priors, steps of
+            Newton's method, of Gauss-Newton and of the search of ``method="map"``, slabs. The
+            same call goes on from there after an interruption. It stays when the solve has ended.
 
         Returns
         -------
@@ -152,6 +168,8 @@ class GPSolver:
 
         Raises
         ------
+        CheckpointError
+            If that file is truncated or damaged, or of another problem, grid or solver.
         ArgumentError
             If the kernel is not smooth enough for the equation, a condition is missing, the
             grid is too coarse for the frequencies of the data, or the equation has no unique
@@ -168,8 +186,8 @@ class GPSolver:
         sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
         _check_smoothness(self.kernel, problem)
         if slabs is not None:
-            return self._solve_in_slabs(problem, sizes, slabs)
-        if self._is_smooth:
+            slabs = self._check_slabs(problem, sizes, slabs)
+        elif self._is_smooth:
             varies = {Need.VARIABLE, Need.NONLINEAR} & problem.needs
             problem.require(self.supported - (_OF_CONSTANTS if varies else set()), "GPSolver")
         else:
@@ -177,58 +195,66 @@ class GPSolver:
         problem.check_conditions()
         if problem.constant_is_free:
             warnings.warn(_FREE_CONSTANT, NumericalWarning, stacklevel=2)
+        identity = {} if checkpoint is None else self._identity(problem, sizes, slabs)
+        with progress_bar("solve", visible=None if self.verbose else False) as bar:
+            journal = open_journal(checkpoint, identity, bar)
+            if isinstance(slabs, int):
+                with one_thread():
+                    posterior = march(problem, sizes, slabs, journal, seed=self._seed())
+            else:
+                posterior = self._posterior(problem, sizes, journal, started)
+        if self.verbose and self.method == "direct":
+            print(posterior.report)  # noqa: T201 - asked for
+        return Solution(problem, posterior, sizes, dtype=self.dtype)
+
+    def _posterior(
+        self, problem: Problem, sizes: tuple[int, ...], journal: Journal, started: float
+    ) -> Posterior:
         if problem.needs & ROW_NEEDS:
-            return self._solve_by_rows(problem, sizes)
+            given = _check_frequencies(self.frequencies, problem, sizes)
+            with one_thread():
+                return solve_by_rows(problem, sizes, given, seed=self._seed(), journal=journal)
         with one_thread():
             samples = sample_problem(problem, sizes)
             check_seams(problem, samples)
             given = _check_frequencies(self.frequencies, problem, sizes)
             tones = find_frequencies(problem, samples, given)
             if self.method == "map":
-                return self._solve_map(problem, samples, tones)
+                return self._solve_map(problem, samples, tones, journal)
             if problem.dimension == 1 and self.kernel != "gaussian":
-                posterior = self._solve_rough_line(problem, samples, tones, started)
-            else:
-                posterior = self._solve_structured(problem, samples, tones, started)
-        if self.verbose:
-            print(posterior.report)  # noqa: T201 - asked for
-        return Solution(problem, posterior, sizes, dtype=self.dtype)
+                return self._solve_rough_line(problem, samples, tones, started)
+            return self._solve_structured(problem, samples, tones, journal, started)
 
-    def _solve_in_slabs(
-        self, problem: Problem, sizes: tuple[int, ...], slabs: int | str
-    ) -> Solution:
+    def _identity(
+        self, problem: Problem, sizes: tuple[int, ...], slabs: int | str | None
+    ) -> dict[str, str]:
+        """What a checkpoint has to be of."""
+        solver = f"{self!r}, frequencies={self.frequencies}, slabs={slabs}"
+        if isinstance(self.random_state, int):
+            solver += f", random_state={self.random_state}"
+        grid = " x ".join(map(str, sizes))
+        return {"problem": identify(problem, sizes), "grid": grid, "solver": solver}
+
+    def _check_slabs(self, problem: Problem, sizes: tuple[int, ...], slabs: int | str) -> int:
         if not self._is_smooth:
             raise ArgumentError("slabs", f"{slabs!r} for {self!r}", "use the default GPSolver()")
-        count = check_slabs(problem, slabs, sizes)
-        problem.check_conditions()
-        with one_thread():
-            posterior = solve_in_slabs(problem, sizes, count, seed=self._seed())
-        if self.verbose:
-            print(posterior.report)  # noqa: T201 - asked for
-        return Solution(problem, posterior, sizes, dtype=self.dtype)
+        return check_slabs(problem, slabs, sizes)
 
     @property
     def _is_smooth(self) -> bool:
         return self.method == "direct" and self.kernel == "gaussian"
-
-    def _solve_by_rows(self, problem: Problem, sizes: tuple[int, ...]) -> Solution:
-        given = _check_frequencies(self.frequencies, problem, sizes)
-        with one_thread():
-            posterior = solve_by_rows(problem, sizes, given, seed=self._seed())
-        if self.verbose:
-            print(posterior.report)  # noqa: T201 - asked for
-        return Solution(problem, posterior, sizes, dtype=self.dtype)
 
     def _solve_structured(
         self,
         problem: Problem,
         samples: Samples,
         tones: tuple[list[float], ...],
+        journal: Journal,
         started: float,
     ) -> GPPosterior:
         seed = self._seed()
         smooth = self.kernel == "gaussian"
-        best = search_prior(problem, samples, tones, smooth=smooth, seed=seed)
+        best = search_prior(problem, samples, tones, smooth=smooth, seed=seed, journal=journal)
         calibration = calibrate(
             problem,
             best.samples,
@@ -293,21 +319,25 @@ class GPSolver:
         )
 
     def _solve_map(
-        self, problem: Problem, samples: Samples, tones: tuple[list[float], ...]
-    ) -> Solution:
+        self,
+        problem: Problem,
+        samples: Samples,
+        tones: tuple[list[float], ...],
+        journal: Journal,
+    ) -> MapPosterior:
         components = [
             _MAP_SHAPE.components(length, len(x), found, most_lines=0)
             for length, x, found in zip(problem.domain.lengths, samples.axes, tones, strict=True)
         ]
-        posterior = solve_map(
+        return solve_map(
             problem,
             samples.shape,
             components,
             envelope=self.kernel,
             device=self.device,
             visible=None if self.verbose else False,
+            journal=journal,
         )
-        return Solution(problem, posterior, samples.shape, dtype=self.dtype)
 
     def _seed(self) -> int:
         return int(torch.randint(2**31, (1,), generator=as_generator(self.random_state)))

@@ -64,7 +64,7 @@ def search_line(
             f"solve: the data's covariance was singular; a jitter of {best.jitter:.0e} of its "
             "diagonal was added. Give fewer points.",
             JitterWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     complain_if_unresolved(problem, samples, resolution, smooth=False)
     return LineAttempt(best, resolution, number + 1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kernelgp.errors import ConvergenceWarning
 from kernelgp.progress import ProgressBar, progress_bar
+from solvers.journal import SILENT, Journal
 from solvers.map_objective import Evaluation, MapObjective
 from solvers.map_optimizers import adam, lbfgs
 from solvers.map_report import MapOptions, MapReport
@@ -24,14 +25,20 @@ from solvers.map_report import MapOptions, MapReport
 __all__ = ["maximize"]
 
 _ROUND = 100
+# Between two records of the search.
+_SECONDS = 2.0
 # A round of the second stage that adds less than this part to the density is the last.
 _STALLED = 1e-6
-# From here through `solve_map`, `GPSolver._solve_map` and `GPSolver.solve` to the user's line.
-_DOOR = 5
+# From here through `solve_map` and three methods of `GPSolver` to the user's line.
+_DOOR = 6
 
 
 def maximize(
-    objective: MapObjective, options: MapOptions, *, visible: bool | None = None
+    objective: MapObjective,
+    options: MapOptions,
+    *,
+    visible: bool | None = None,
+    journal: Journal = SILENT,
 ) -> MapReport:
     """Move the parameters of `objective` to where its density is highest; they end at the best.
 
@@ -41,6 +48,9 @@ def maximize(
     options : MapOptions
     visible
         Whether to show progress; None is on a terminal only.
+    journal
+        Where the best state is recorded every few seconds, and gone on from; an optimiser's
+        memory of its last steps begins anew.
 
     Returns
     -------
@@ -51,7 +61,7 @@ def maximize(
     ConvergenceWarning
         If the misfit ends above `rtol`, or the search was interrupted.
     """
-    search = _Search(objective, options)
+    search = _Search(objective, options, journal)
     with progress_bar("map", total=options.iterations, visible=visible) as bar:
         search.bar = bar
         try:
@@ -59,6 +69,7 @@ def maximize(
         except KeyboardInterrupt:
             search.interrupted = True
     search.restore_best()
+    search.write()
     report = search.report(search.best)
     if report.interrupted:
         message = f"interrupted; {report}: the best so far is kept."
@@ -76,16 +87,23 @@ class _Done(Exception):  # noqa: N818 - a signal out of the optimiser's callback
 class _Search:
     """Counts the steps, keeps the best state, and stops."""
 
-    def __init__(self, objective: MapObjective, options: MapOptions) -> None:
-        self.objective, self.options = objective, options
+    def __init__(self, objective: MapObjective, options: MapOptions, journal: Journal) -> None:
+        self.objective, self.options, self.journal = objective, options, journal
         self.started, self.iterations, self.interrupted = time.perf_counter(), 0, False
         self.bar: ProgressBar | None = None
+        self._all_move, self._ended, self._written = False, False, self.started
+        self._read()
         with torch.no_grad():
             self._keep(objective.evaluate())
 
     def run(self) -> None:
+        if self._ended:
+            return
         latent, budget = [self.objective.latent], self.options.iterations
-        self._optimize(latent, max(budget // 2, 1), stop_at_rtol=True)
+        if not self._all_move:
+            first = max(budget // 2 - self.iterations, 1)
+            self._optimize(latent, first, stop_at_rtol=True)
+            self._all_move = True
         while self.iterations < budget:
             before = self.best.log_density.item()
             self.restore_best()
@@ -96,6 +114,30 @@ class _Search:
             gained = self.best.log_density.item() - before
             if gained < _STALLED * abs(before) or self.best.misfit <= self.options.rtol:
                 break
+        self._ended = True
+
+    @torch.no_grad()
+    def write(self) -> None:
+        """Record where the best is, in coordinates that do not depend on how it was found."""
+        self._written = time.perf_counter()
+        best = zip(self._tensors[1:], self._values[1:], strict=True)
+        state = {f"hyperparameter {i}": v.cpu().numpy() for i, (_, v) in enumerate(best)}
+        whitened = self._coordinates.whitened(self._values[0]).cpu().numpy()
+        counts = {"iterations": self.iterations, "moving": self._all_move, "ended": self._ended}
+        self.journal.record("search", {"whitened": whitened, **state, **counts})
+
+    @torch.no_grad()
+    def _read(self) -> None:
+        before = self.journal.recall("search")
+        if before is None:
+            return
+        objective = self.objective
+        for i, tensor in enumerate(objective.hyperparameters):
+            tensor.copy_(torch.as_tensor(before[f"hyperparameter {i}"]))
+        whitened = torch.as_tensor(before["whitened"]).to(objective.latent)
+        objective.latent.copy_(objective.coordinates.latent(whitened))
+        self.iterations = int(before["iterations"])
+        self._all_move, self._ended = bool(before["moving"]), bool(before["ended"])
 
     def report(self, evaluation: Evaluation) -> MapReport:
         return MapReport(
@@ -128,6 +170,8 @@ class _Search:
         self.iterations += 1
         if evaluation.log_density > self.best.log_density:
             self._keep(evaluation)
+        if time.perf_counter() - self._written > _SECONDS:
+            self.write()
         if self.bar is not None:
             self.bar.advance(residual=evaluation.residual, boundary=evaluation.boundary)
         if self.options.callback is not None:

@@ -20,6 +20,7 @@ import torch
 from kernelgp.errors import ArgumentError
 from kernelgp.kernels import SpectralMixture
 from solvers.axis_basis import Component
+from solvers.journal import SILENT, Journal
 from solvers.map_equation import JITTER, GridEquation, data_sizes, discretize
 from solvers.map_objective import MapObjective
 from solvers.map_posterior import MapPosterior
@@ -48,6 +49,7 @@ def solve_map(
     options: MapOptions | None = None,
     device: torch.device | str = "cpu",
     visible: bool | None = None,
+    journal: Journal = SILENT,
 ) -> MapPosterior:
     """The most probable solution on a uniform grid.
 
@@ -65,6 +67,8 @@ def solve_map(
         Where the search runs; the posterior is on the CPU.
     visible
         Whether to show progress; None is on a terminal only.
+    journal
+        Where the search is recorded.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def solve_map(
     scale = data_sizes(equation, kernels)[0].item()
     source, values = equation.source / scale, equation.values / scale
     objective = MapObjective(dataclasses.replace(equation, source=source, values=values), kernels)
-    search = maximize(objective, options or MapOptions(), visible=visible)
+    search = maximize(objective, options or MapOptions(), visible=visible, journal=journal)
     on_cpu = GridEquation(
         tuple(x.cpu() for x in equation.axes),
         equation.terms,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError
 from solvers.jacobian import GridTerm, Jacobian, grid_rows
+from solvers.journal import SILENT, Journal
 from solvers.problem import Problem
 from solvers.samples import Samples
 from solvers.structured import Data, StructuredEquation
@@ -59,9 +60,19 @@ class NewtonResult:
 
 
 def newton(
-    problem: Problem, samples: Samples, equation: StructuredEquation, data: Data
+    problem: Problem,
+    samples: Samples,
+    equation: StructuredEquation,
+    data: Data,
+    journal: Journal = SILENT,
 ) -> NewtonResult:
     """Solve `problem` on the bases of its linear neighbour `equation`.
+
+    Parameters
+    ----------
+    problem, samples, equation, data
+    journal
+        Where iterates are recorded, and gone on from.
 
     Raises
     ------
@@ -69,23 +80,29 @@ def newton(
         If the equation is not finite at the first guess, or no steps solve it.
     """
     system = _GridSystem(problem, samples, equation)
-    # The neighbour's solution is the better start, unless it is far from the equation's.
-    neighbours, known = equation.solve(data), equation.of_faces(data)
-    start = min(neighbours, known, key=lambda C: float(np.linalg.norm(system.residual(C))))
-    C, steps = _iterate(system, start)
+    before = journal.recall("newton")
+    if before is None:
+        # The neighbour's solution is the better start, unless it is far from the equation's.
+        neighbours, known = equation.solve(data), equation.of_faces(data)
+        start = min(neighbours, known, key=lambda C: float(np.linalg.norm(system.residual(C))))
+        before = {"iterate": start, "steps": np.zeros((), int), "ended": np.zeros((), bool)}
+    C, steps = before["iterate"], int(before["steps"])
+    if not before["ended"]:
+        C, steps = _iterate(system, C, steps, journal)
+        journal.record("newton", {"iterate": C, "steps": steps, "ended": True})
     return NewtonResult(C, system.left_over(C), steps, system.slopes(C))
 
 
-def _iterate(system: "_GridSystem", C: Array) -> tuple[Array, int]:
-    """Newton's method from C, and how many steps it took."""
+def _iterate(system: "_GridSystem", C: Array, taken: int, journal: Journal) -> tuple[Array, int]:
+    """Newton's method from C, and how many steps it took, those `taken` before included."""
     text, linear = system.problem.equation.text, system.problem.nonlinear is None
     residual = system.residual(C)
     if not np.isfinite(residual).all():
         given = f"{text!r}, which is not finite at a first guess"
         raise ArgumentError("equation", given, "write it so that it is defined near the faces")
     forcing = _LINEAR_FORCING if linear else _FORCING
-    step = 0
-    for step in range(1, _MOST_STEPS + 1):
+    step = taken
+    for step in range(taken + 1, _MOST_STEPS + 1):
         size, before = np.linalg.norm(residual), _relative(residual, C)
         try:
             move = system.step(C, forcing)
@@ -102,6 +119,7 @@ def _iterate(system: "_GridSystem", C: Array) -> tuple[Array, int]:
             break
         C, residual = new, left
         now = _relative(residual, C)
+        journal.record("newton", {"iterate": C, "steps": step, "ended": False}, residual=now)
         if now <= _CONVERGED or (now <= _NEARLY and now > before / 4):
             return C, step
         forcing = max(min(_FORCING, now), _TIGHTEST)

@@ -20,6 +20,7 @@ from solvers.equation import Derivative
 from solvers.feature_basis import Axis, FeatureBasis
 from solvers.fourier_basis import FourierBasis
 from solvers.gauss_newton import Found, solve_rows
+from solvers.journal import SILENT, Journal
 from solvers.least_squares import NUGGET, Fit, fit, learn_scales
 from solvers.left_sides import left_overs
 from solvers.places import GridPlaces, Places
@@ -85,6 +86,7 @@ def search_rows(
     *,
     places: Places | None = None,
     seed: int = 0,
+    journal: Journal = SILENT,
 ) -> RowAttempt:
     """Solve a problem by rows, under the prior that suits its data.
 
@@ -99,6 +101,8 @@ def search_rows(
         Where equations are held, if not on the grid.
     seed
         For the points at which attempts are judged.
+    journal
+        Where steps are recorded.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def search_rows(
     NumericalWarning
         If the prior had to be cut short for the number of its functions.
     """
-    search = _Search(problem, axes, tones, places, seed)
+    search = _Search(problem, axes, tones, places, seed, journal)
     best = search.by_evidence() if problem.observations else search.by_ladder()
     search.complain(best)
     return best
@@ -126,9 +130,10 @@ class _Search:
         tones: tuple[list[float], ...],
         places: Places | None,
         seed: int,
+        journal: Journal,
     ) -> None:
         self.problem, self.axes, self.tones = problem, tuple(axes), tones
-        self.places, self.seed = places, seed
+        self.places, self.seed, self.journal = places, seed, journal
         self.cut = 0.0
 
     def by_ladder(self) -> RowAttempt:
@@ -161,6 +166,15 @@ class _Search:
 
     def by_evidence(self) -> RowAttempt:
         nugget = float(np.clip(_BELOW_NOISE * self._relative_noise(), NUGGET, _SOFTEST))
+        shapes = self._widths(nugget)
+        space, nugget = self._space(shapes, nugget, may_cut=True)
+        assert space is not None
+        return self._attempt(space, nugget, 0)
+
+    def _widths(self, nugget: float) -> Shapes:
+        """Those that make what was seen most likely, one axis after another."""
+        if before := self.journal.recall("widths"):
+            return tuple(PriorShape(float(slow), 0.3) for slow in before["slow"])
         shapes = [PriorShape(2.0, 0.3)] * len(self.axes)
         score = self._score(tuple(shapes), nugget)
         for k in range(len(shapes)):
@@ -172,9 +186,8 @@ class _Search:
                     if new <= score:
                         break
                     shapes, score = tried, new
-        space, nugget = self._space(tuple(shapes), nugget, may_cut=True)
-        assert space is not None
-        return self._attempt(space, nugget, 0)
+        self.journal.record("widths", {"slow": [shape.slow for shape in shapes]})
+        return tuple(shapes)
 
     def _relative_noise(self) -> float:
         relative = []
@@ -205,7 +218,8 @@ class _Search:
 
     def _attempt(self, space: Space, nugget: float, number: int) -> RowAttempt:
         collocation = self._collocation(space)
-        found = solve_rows(collocation, self._scales(space), nugget=nugget)
+        rung = self.journal.part(f"prior {number}")
+        found = solve_rows(collocation, self._scales(space), nugget=nugget, journal=rung)
         resolution = measure_rows(collocation, found.state, self.seed)
         band = tuple(
             max((c.frequency for c in basis.components if math.isinf(c.lengthscale)), default=0.0)
@@ -258,7 +272,7 @@ class _Search:
                 f"solve: the prior has more than {_MOST_UNKNOWNS} functions; those below "
                 f"{self.cut:.0e} of the largest were left out, and so were as many digits"
             )
-            warnings.warn(f"{given}.", NumericalWarning, stacklevel=5)
+            warnings.warn(f"{given}.", NumericalWarning, stacklevel=6)
         resolution, found = best.resolution, best.found
         figures = [
             f"relative residual {resolution.residual:.1e} between the grid's points",
@@ -289,7 +303,7 @@ class _Search:
         if far:
             remedy = "check the noise given, the equation and the interval of unknown constants"
         text = ", ".join([*figures, *far])
-        warnings.warn(f"solve: {text}; {remedy}.", ConvergenceWarning, stacklevel=5)
+        warnings.warn(f"solve: {text}; {remedy}.", ConvergenceWarning, stacklevel=6)
 
 
 def _fourier(

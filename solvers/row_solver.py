@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from solvers.collocation_posterior import CollocationPosterior
+from solvers.journal import SILENT, Journal
 from solvers.left_sides import held_out_surprise
 from solvers.needs import Need
 from solvers.places import Places
@@ -34,6 +35,7 @@ def solve_by_rows(
     *,
     places: Places | None = None,
     seed: int = 0,
+    journal: Journal = SILENT,
 ) -> CollocationPosterior:
     """The posterior of all unknowns of a problem.
 
@@ -47,6 +49,8 @@ def solve_by_rows(
     places
         Where equations are held, if not on the grid.
     seed
+    journal
+        Where steps are recorded.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def solve_by_rows(
     started = time.perf_counter()
     axes = problem.domain.uniform_axes(grid)
     tones = row_frequencies(problem, axes, given)
-    best = search_rows(problem, axes, tones, places=places, seed=seed)
+    best = search_rows(problem, axes, tones, places=places, seed=seed, journal=journal)
     return _posterior(problem, grid, tones, best, seed, started)
 
 

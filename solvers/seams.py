@@ -46,5 +46,5 @@ def check_seams(problem: Problem, samples: Samples) -> None:
             f"solve: {where}, which is periodic; no smooth solution answers to that: make both "
             "ends agree, or expect an error of that size near there.",
             NumericalWarning,
-            stacklevel=3,  # past the solver, to who called it
+            stacklevel=4,  # past the solver, to who called it
         )

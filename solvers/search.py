@@ -13,6 +13,7 @@ from solvers.axis_basis import AxisBasis
 from solvers.discretisation import AxisDiscretisation, Basis, Condition
 from solvers.fourier_basis import FourierBasis, highest_line, strongest_lines
 from solvers.jacobian import GridTerm
+from solvers.journal import SILENT, Journal
 from solvers.neighbour import is_its_own_neighbour
 from solvers.newton import newton
 from solvers.periodic_axis import PeriodicAxis
@@ -125,6 +126,7 @@ def search_prior(
     *,
     smooth: bool = True,
     seed: int = 0,
+    journal: Journal = SILENT,
 ) -> Attempt:
     """Climb the ladder until the equation holds between the grid's points.
 
@@ -136,6 +138,8 @@ def search_prior(
         Whether the envelopes are Gaussian; else they are Matérn-5/2.
     seed
         For the points at which attempts are judged.
+    journal
+        Where rungs and Newton's steps are recorded.
 
     Raises
     ------
@@ -147,19 +151,24 @@ def search_prior(
     ConvergenceWarning
         If the best attempt leaves digits missing.
     """
-    best, singular = None, None
+    best, singular = None, ""
     ladder = LADDER if smooth else tuple(shape for shape in LADDER if not shape.band)
     for number, shape in enumerate(ladder, start=1):
         if best is not None and shape.band and best.resolution.worst <= _TONES_FAILED:
             break
         if number > 1 and _repeats(problem, ladder[number - 2], shape):
             break
+        rung = journal.part(f"prior {number}")
+        if failed := rung.recall("failed"):
+            singular = failed["message"].tobytes().decode()
+            continue
         try:
             attempt = _attempt(
-                problem, samples, frequencies, shape, number, smooth=smooth, seed=seed
+                problem, samples, frequencies, shape, number, rung, smooth=smooth, seed=seed
             )
         except ArgumentError as error:
-            singular = error
+            singular = str(error)
+            rung.record("failed", {"message": np.frombuffer(singular.encode(), np.uint8)})
             continue
         if best is None or attempt.resolution.is_better_than(best.resolution):
             best = attempt
@@ -171,7 +180,7 @@ def search_prior(
             why = "to which Newton's method finds no solution"
         given = f"{problem.equation.text!r}, {why} ({singular})"
         remedy = "change a condition or a coefficient, so that it has one solution"
-        raise ArgumentError("problem", given, remedy) from singular
+        raise ArgumentError("problem", given, remedy)
     complain_if_unresolved(problem, samples, best.resolution, smooth=smooth)
     return best
 
@@ -244,7 +253,7 @@ def complain_if_unresolved(
             "no frequency of the data explains it, so the solution may have a layer, a kink or "
             f"a corner: give a finer grid, such as {finer}, or compare with ChebyshevSolver"
         )
-    warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=5)
+    warnings.warn(f"solve: {figures}; {remedy}.", ConvergenceWarning, stacklevel=6)
 
 
 def _own_frequencies(
@@ -277,6 +286,7 @@ def _attempt(
     frequencies: tuple[list[float], ...],
     shape: PriorShape,
     number: int,
+    journal: Journal,
     *,
     smooth: bool,
     seed: int,
@@ -306,9 +316,12 @@ def _attempt(
     data = equation.compress(samples.source, samples.values)
     steps, terms = 0, None
     if is_its_own_neighbour(problem):
-        coefficients = equation.solve(data)
+        known = journal.recall("coefficients")
+        coefficients = equation.solve(data) if known is None else known["values"]
+        if known is None:
+            journal.record("coefficients", {"values": coefficients})
     else:
-        found = newton(problem, samples, equation, data)
+        found = newton(problem, samples, equation, data, journal)
         coefficients, steps, terms = found.coefficients, found.steps, found.terms
         # The data of which the neighbour has this solution, and misses as much.
         source = along_all([a.lift for a in axes], equation.apply(coefficients)) + found.left_over

@@ -5,6 +5,7 @@ Nothing that is read is run: formulas go through the parser of `solvers.expressi
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from solvers.data import LostField
 from solvers.domain import Box
 from solvers.expression import format_expression, parse_expression
 from solvers.interpolant import ChebyshevInterpolant
+from solvers.journal import fingerprint
 from solvers.line_posterior import LinePosterior
 from solvers.map_posterior import MapPosterior
 from solvers.posterior import GPPosterior
@@ -37,7 +39,7 @@ from solvers.protocol import Posterior
 from solvers.region import FormulaPiece, MaskPiece
 from solvers.slabs import SlabsPosterior
 
-__all__ = ["load_parts", "save_parts"]
+__all__ = ["identify", "load_parts", "save_parts"]
 
 _FORMAT = FileFormat("kernelgp.solution", "1", "Solution.save")
 # What conditions hold that may be a formula, an array or a callable; the rest is plain.
@@ -75,6 +77,24 @@ def load_parts(path: str | Path) -> tuple[Problem, Posterior, tuple[int, ...]]:
     arrays = {k.removeprefix(prefix): a for k, a in tensors.items() if k.startswith(prefix)}
     posterior = kinds[kind].from_arrays(arrays, header["posterior"]["meta"])
     return _problem(header["problem"], tensors), posterior, tuple(header["grid"])
+
+
+def identify(problem: Problem, grid: Sequence[int]) -> str:
+    """A problem in a line, with a fingerprint of all its data: equal only where these are."""
+    tensors: dict[str, NDArray[Any]] = {}
+    header = _problem_header(problem, grid, tensors)
+    functions = [v for v in problem.data.values() if callable(v)]
+    for condition in problem.conditions:
+        functions += [v for v in vars(condition).values() if callable(v)]
+    mesh = np.meshgrid(*problem.domain.uniform_axes(grid), indexing="ij")
+    sampled = []
+    for function in functions:
+        # Where it may not be called, its values are not part of the problem on this grid.
+        with suppress(ArithmeticError, TypeError, ValueError), np.errstate(all="ignore"):
+            sampled.append(np.asarray(function(*mesh), dtype=np.float64))
+    arrays = [tensors[name] for name in sorted(tensors)]
+    equations = "; ".join(header["equations"])
+    return f"{equations} on {problem.domain} ({fingerprint(header, *arrays, *sampled)})"
 
 
 def _posterior_kinds() -> dict[str, Any]:

@@ -67,6 +67,13 @@ def solve(
     name: Annotated[
         str, typer.Option(metavar="NAME", help="What the files are called instead of u.")
     ] = "u",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write every finished step there; the same command goes on from it.",
+        ),
+    ] = None,
 ) -> None:
     """Solve a PDE and say how well it went.
 
@@ -77,7 +84,7 @@ def solve(
     found, counts = solving.load(problem, grid)
     with progress_bar(problem) as bar:
         bar.advance("solving")
-        solution = solving.solve(found, counts, kernel, method)
+        solution = solving.solve(found, counts, kernel, method, checkpoint)
         bar.advance("checking")
         verdict = solution.check()
         lines = list(solving.summary(problem, solution, verdict))

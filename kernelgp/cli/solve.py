@@ -60,9 +60,12 @@ def parse_grid(text: str, dimension: int) -> tuple[int, ...]:
     return counts
 
 
-def solve(problem: Problem, grid: tuple[int, ...], kernel: str, method: str) -> Solution:
+def solve(
+    problem: Problem, grid: tuple[int, ...], kernel: str, method: str, checkpoint: Path | None
+) -> Solution:
     """The solution; what cannot be used of the arguments is for the solver to say."""
-    return GPSolver(cast(Any, kernel), method=cast(Any, method)).solve(problem, grid=grid)
+    solver = GPSolver(cast(Any, kernel), method=cast(Any, method))
+    return solver.solve(problem, grid=grid, checkpoint=checkpoint)
 
 
 def summary(name: str, solution: Solution, verdict: Verdict) -> Iterator[tuple[str, str]]:

@@ -156,5 +156,5 @@ def _complain(layout: Layout, sizes: Sequence[int], pieces: Sequence[Piece]) -> 
         f"t = {worst.start:.4g} to {worst.stop:.4g}; the solution may have a kink or a jump "
         f"there: give a finer grid, such as {tuple(finer)}, or a smoother start.",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
