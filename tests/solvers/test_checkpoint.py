@@ -139,7 +139,7 @@ def test_a_march_goes_on_after_its_last_slab(path, interrupting, monkeypatch):
     again = GPSolver().solve(problem, grid=(24, 36), slabs=3, checkpoint=path)
     assert len(calls) == 1
     np.testing.assert_allclose(again.mean(points), whole.mean(points), atol=1e-12)
-    with pytest.raises(CheckpointError, match="another solver: .*slabs=3, .*not .*slabs=4"):
+    with pytest.raises(CheckpointError, match=r"another solver: .*slabs=3, .*not .*slabs=4"):
         GPSolver().solve(problem, grid=(24, 36), slabs=4, checkpoint=path)
 
 
