@@ -150,7 +150,9 @@ class _Problem:
         self, start: Parameters, on_step: Callable[[Evaluation], None] | None
     ) -> Evaluation:
         low, high = self._bounds(start)
-        mean = np.linalg.lstsq(self.H, self.y)[0] if self.H.shape[1] else np.empty(0)
+        mean: Array = np.zeros(self.H.shape[1])
+        if len(mean):
+            mean = np.linalg.lstsq(self.H, self.y)[0].astype(np.float64)
         now = None
         for refresh in range(_MOST_REFRESHES + 1):
             free = np.clip(start.free(), low, high)
