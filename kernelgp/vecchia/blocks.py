@@ -34,10 +34,11 @@ _TINY = 1e-300
 
 
 @njit(inline="always")
-def gather(points, queries, neighbors, start, stop, x, valid):
+def gather(points, queries, shares, own, neighbors, start, stop, x, valid, extra):
     """Coordinates of eight columns into `x`, the query last; whether a neighbor is missing.
 
-    Lanes beyond `stop` repeat the last query. `valid` is 1 where there is a neighbor, else 0.
+    Lanes beyond `stop` repeat the last query. `valid` is 1 where there is a neighbor, else 0;
+    `extra` is each point's share of the noise.
     """
     m, d = neighbors.shape[1], points.shape[1]
     missing = False
@@ -47,17 +48,19 @@ def gather(points, queries, neighbors, start, stop, x, valid):
             j = neighbors[i, a]
             valid[a, lane] = 0.0 if j < 0 else 1.0
             missing = missing or j < 0
+            extra[a, lane] = shares[max(j, 0)]
             for k in range(d):
                 x[a * d + k, lane] = points[max(j, 0), k]
         valid[m, lane] = 1.0
+        extra[m, lane] = own[i]
         for k in range(d):
             x[m * d + k, lane] = queries[i, k]
     return missing
 
 
 @njit(inline="always")
-def build(x, valid, missing, p, d, kind, alpha, nugget, R, G):
-    """The covariance of unit variance, plus `nugget` on its diagonal, into R.
+def build(x, valid, missing, extra, p, d, kind, alpha, ratio, R, G):
+    """The covariance of unit variance, plus `ratio` times `extra` on its diagonal, into R.
 
     G gets ``g = -k'(r) / r`` where it has rows: ``∂R/∂log l_k = g D_k²`` with D_k the scaled
     difference of coordinate k. Missing neighbors are independent of everything.
@@ -101,7 +104,7 @@ def build(x, valid, missing, p, d, kind, alpha, nugget, R, G):
             if with_slopes:
                 store(G, e, slope)
             e += 1
-        store(R, e, spread(1.0 + nugget))
+        store(R, e, fma(spread(ratio), load(extra, a), one))
         if with_slopes:
             store(G, e, zero)
         e += 1

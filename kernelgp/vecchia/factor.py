@@ -146,7 +146,8 @@ def _compiled(
         at, lists = (scaled, near) if rows is None else (scaled[rows], near[rows])
         part = out if rows is None else np.empty((len(rows), out.shape[1]))
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            arguments = scaled, at, lists, kernel.kind, kernel.alpha, nugget
+            shares = np.ones(len(scaled)), np.ones(len(at))
+            arguments = scaled, at, *shares, lists, kernel.kind, kernel.alpha, nugget
             jobs = [pool.submit(fill_columns, *arguments, *r, part) for r in ranges(len(lists))]
             for job in jobs:
                 job.result()

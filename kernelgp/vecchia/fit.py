@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
-from kernelgp.vecchia.likelihood import Evaluation, Parameters, evaluate
+from kernelgp.vecchia.likelihood import Evaluation, Parameters, Responses, evaluate
 from kernelgp.vecchia.neighbors import nearest_previous
 
-__all__ = ["VecchiaFit", "fit_vecchia"]
+__all__ = ["VecchiaFit", "first_guess", "fit_vecchia"]
 
 Array = NDArray[np.float64]
 
@@ -75,13 +75,10 @@ class VecchiaFit:
 
 
 def fit_vecchia(
-    X: Array,
-    y: Array,
-    H: Array,
-    start: Parameters | None = None,
+    rows: Responses,
+    start: Parameters,
     *,
-    kind: int,
-    isotropic: bool = False,
+    from_sample: bool = True,
     n_neighbors: int = 30,
     least_ratio: float = 1e-8,
     rng: np.random.Generator,
@@ -91,13 +88,11 @@ def fit_vecchia(
 
     Parameters
     ----------
-    X : (n, d), y : (n,), H : (n, q)
-        H holds the functions that the mean is linear in; it may have no columns.
-    start : Parameters, optional
-        Where to begin; without it a fit on a sample says where.
-    kind : int, of `kernelgp.vecchia.blocks`
-    isotropic : bool
-        One lengthscale for all axes.
+    rows
+    start : Parameters
+        Where to begin (`first_guess`). What is fixed in it stays so.
+    from_sample : bool
+        Whether a fit on a sample, where there are many rows, moves the start first.
     least_ratio : float
         The noise variance is at least this much of the outputscale.
     rng
@@ -105,17 +100,14 @@ def fit_vecchia(
     on_step
         Called after every step.
     """
-    n = len(y)
-    if start is None:
-        start = _first_guess(X, kind, isotropic=isotropic)
-        sizes = [size for size in (_SAMPLE, _LARGE_SAMPLE) if n > 3 * size]
-        for size in sizes:
-            rows = rng.choice(n, size, replace=False)
+    n = len(rows.y)
+    for size in (_SAMPLE, _LARGE_SAMPLE) if from_sample else ():
+        if n > 3 * size and (size == _SAMPLE or n > _LARGE):
+            sample = rows.ordered(rng.choice(n, size, replace=False))
             m = min(_SAMPLE_NEIGHBORS, n_neighbors)
-            sample = _Problem(X[rows], y[rows], H[rows], m, least_ratio)
-            start = sample.maximize(start, None).parameters
+            start = _Problem(sample, m, least_ratio).maximize(start, None).parameters
     order = rng.permutation(n)
-    problem = _Problem(X[order], y[order], H[order], n_neighbors, least_ratio)
+    problem = _Problem(rows.ordered(order), n_neighbors, least_ratio)
     found = problem.maximize(start, on_step)
     return VecchiaFit(
         found,
@@ -127,21 +119,27 @@ def fit_vecchia(
     )
 
 
-def _first_guess(X: Array, kind: int, *, isotropic: bool) -> Parameters:
+def first_guess(
+    X: Array, kind: int, *, isotropic: bool = False, noise: float | None = None
+) -> Parameters:
+    """Half the spread of every axis, times the root of their number, and a tenth of noise.
+
+    `noise` is its variance, where it is known, in units in which the targets vary by 1.
+    """
     spread = X.std(axis=0)
     spread[spread == 0] = 1.0
     lengthscale = 0.5 * math.sqrt(X.shape[1]) * spread
     if isotropic:
         lengthscale = np.array([math.exp(np.log(lengthscale).mean())])
-    return Parameters(kind, lengthscale, 0.1)
+    return Parameters(kind, lengthscale, 0.1 if noise is None else noise, noise=noise)
 
 
 class _Problem:
     """One set of points in one order, and the search on it."""
 
-    def __init__(self, X: Array, y: Array, H: Array, n_neighbors: int, least_ratio: float) -> None:
-        self.X, self.y, self.H = X, y, H
-        self._m = min(n_neighbors, max(len(y) - 1, 1))
+    def __init__(self, rows: Responses, n_neighbors: int, least_ratio: float) -> None:
+        self.rows = rows
+        self._m = min(n_neighbors, max(len(rows.y) - 1, 1))
         self._least_ratio = least_ratio
         self.neighbors = np.empty((0, self._m), np.int64)
         self.evaluations, self.at_bound, self.converged = 0, (), False
@@ -150,13 +148,13 @@ class _Problem:
         self, start: Parameters, on_step: Callable[[Evaluation], None] | None
     ) -> Evaluation:
         low, high = self._bounds(start)
-        mean: Array = np.zeros(self.H.shape[1])
+        mean: Array = np.zeros(self.rows.H.shape[1])
         if len(mean):
-            mean = np.linalg.lstsq(self.H, self.y)[0].astype(np.float64)
+            mean = np.linalg.lstsq(self.rows.H, self.rows.y)[0].astype(np.float64)
         now = None
         for refresh in range(_MOST_REFRESHES + 1):
             free = np.clip(start.free(), low, high)
-            self.neighbors = nearest_previous(self.X / start.lengthscale, self._m)
+            self.neighbors = nearest_previous(self.rows.X / start.lengthscale, self._m)
             now = self._evaluate(start, free, mean)
             now = self._climb(now, low, high, on_step)
             mean = now.mean
@@ -171,20 +169,22 @@ class _Problem:
         return now
 
     def _bounds(self, start: Parameters) -> tuple[Array, Array]:
-        spread = np.ptp(self.X, axis=0)
+        spread = np.ptp(self.rows.X, axis=0)
         spread = np.where(spread > 0, spread, 1.0)
         if len(start.lengthscale) == 1:
             spread = np.array([spread.max()])
         tail = [(-4.0, 7.0)] if start.kind == RATIONAL_QUADRATIC else []
         shifted = Parameters(start.kind, start.lengthscale, self._least_ratio).free()
         ratio = (shifted[len(spread)], math.log(1e4))
+        if start.noise is not None:
+            ratio = (math.log(1e-6), math.log(1e6))
         pairs = [*((math.log(1e-4 * w), math.log(1e4 * w)) for w in spread), ratio, *tail]
         low, high = np.array(pairs).T
         return low, high
 
     def _evaluate(self, like: Parameters, free: Array, mean: Array) -> Evaluation:
         self.evaluations += 1
-        return evaluate(self.X, self.y, self.H, self.neighbors, like.at(free), mean)
+        return evaluate(self.rows, self.neighbors, like.at(free), mean)
 
     def _climb(
         self,

@@ -22,12 +22,50 @@ from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
 from kernelgp.vecchia.factor import ranges
 from kernelgp.vecchia.passes import fill_columns, sum_likelihood
 
-__all__ = ["Evaluation", "Parameters", "evaluate", "predict"]
+__all__ = ["Evaluation", "Parameters", "Responses", "evaluate", "predict"]
 
 Array = NDArray[np.float64]
 
 # The logarithm of τ plus this is free: so τ reaches its floor in few steps.
 _SHIFT = 1e-3
+# What keeps a query on top of a training point apart from it; in noises, and in scales.
+_LEAST_SHARE, _LEAST_RATIO = 1e-6, 1e-10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Responses:
+    """Rows in their order, those at one place merged into their mean.
+
+    Attributes
+    ----------
+    X : (n, d)
+    y : (n,)
+    H : (n, q)
+        The functions that the mean is linear in.
+    shares : (n,)
+        Of the noise's variance that y has: one over how many rows it is the mean of.
+    repeats : int
+        How many rows were merged into others.
+    within : float
+        Sum of squares of the merged rows about their means.
+    log_weights : float
+        Sum of the logs of how many rows each y is the mean of.
+    """
+
+    X: Array
+    y: Array
+    H: Array
+    shares: Array
+    repeats: int = 0
+    within: float = 0.0
+    log_weights: float = 0.0
+
+    def ordered(self, order: NDArray[np.int64]) -> "Responses":
+        """The same in another order; of a part of the rows, without what was merged."""
+        X, y, H, shares = (a[order] for a in (self.X, self.y, self.H, self.shares))
+        if len(order) < len(self.y):
+            return Responses(X, y, H, shares)
+        return Responses(X, y, H, shares, self.repeats, self.within, self.log_weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,24 +79,35 @@ class Parameters:
     ratio : float
         τ, the noise variance over the outputscale.
     alpha : float
+    noise : float, optional
+        The noise variance where it is known; then the scale is free instead of τ.
     """
 
     kind: int
     lengthscale: Array
     ratio: float
     alpha: float = 1.0
+    noise: float | None = None
 
     def free(self) -> Array:
-        """As free numbers: log lengthscales, log(τ + 1e-3), for rational quadratics log α."""
+        """As free numbers: log lengthscales, log(τ + 1e-3), for rational quadratics log α.
+
+        Where the noise is known the second is the log of the scale.
+        """
         tail = [math.log(self.alpha)] if self.kind == RATIONAL_QUADRATIC else []
-        return np.array([*np.log(self.lengthscale), math.log(self.ratio + _SHIFT), *tail])
+        middle = math.log(self.ratio + _SHIFT)
+        if self.noise is not None:
+            middle = math.log(self.noise / self.ratio)
+        return np.array([*np.log(self.lengthscale), middle, *tail])
 
     def at(self, free: Array) -> "Parameters":
         """The same kind of parameters from free numbers."""
         count = len(self.lengthscale)
         ratio = max(math.exp(free[count]) - _SHIFT, 0.0)
+        if self.noise is not None:
+            ratio = self.noise * math.exp(-free[count])
         alpha = math.exp(free[-1]) if self.kind == RATIONAL_QUADRATIC else self.alpha
-        return Parameters(self.kind, np.exp(free[:count]), ratio, alpha)
+        return Parameters(self.kind, np.exp(free[:count]), ratio, alpha, self.noise)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,40 +132,64 @@ class Evaluation:
 
 
 def evaluate(
-    X: Array, y: Array, H: Array, neighbors: NDArray[np.int64], parameters: Parameters, mean: Array
+    rows: Responses, neighbors: NDArray[np.int64], parameters: Parameters, mean: Array
 ) -> Evaluation:
     """One pass over all columns; O(n (m³ + d m²)).
 
     Parameters
     ----------
-    X : (n, d), y : (n,), H : (n, q)
-        In their order; H holds the functions that the mean is linear in.
+    rows
+        In their order.
     neighbors : (n, m) int64
     parameters
     mean : (q,)
         Coefficients near the best: the gradient is taken there.
     """
-    scaled = np.ascontiguousarray(X / parameters.lengthscale)
+    scaled = np.ascontiguousarray(rows.X / parameters.lengthscale)
     isotropic = len(parameters.lengthscale) == 1
-    arguments = (scaled, neighbors, y - H @ mean, H, isotropic)
+    residual = rows.y - rows.H @ mean
+    arguments = (scaled, rows.shares, neighbors, residual, rows.H, isotropic)
     model = (parameters.kind, parameters.alpha, parameters.ratio)
-    n, q = len(y), H.shape[1]
+    q, parts = rows.H.shape[1], ranges(len(rows.y))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        jobs = [pool.submit(sum_likelihood, *arguments, *model, *part) for part in ranges(n)]
-        sums = [np.sum(parts, axis=0) for parts in zip(*(j.result() for j in jobs), strict=True)]
+        jobs = [pool.submit(sum_likelihood, *arguments, *model, *part) for part in parts]
+        sums = [np.sum(found, axis=0) for found in zip(*(j.result() for j in jobs), strict=True)]
     totals, A, B, information, cross = sums
-    P = len(A)
+    P, at, tau = len(A), len(parameters.lengthscale), parameters.ratio
     information = np.tril(information.reshape(P, P))
     information = information + np.tril(information, -1).T
     cross = cross.reshape(q, q + 1)
     change = np.linalg.lstsq(cross[:, :q], cross[:, q])[0] if q else np.empty(0)
-    scale = float(totals[0] - cross[:, q] @ change) / n
-    value = -0.5 * n * (math.log(2 * math.pi * scale) + 1) - totals[1]
-    gradient = -A / 2 + B / scale
-    # The scale is profiled: its row of the information is A / 2, and n / 2 its own.
-    information = information - np.outer(A, A) / (2 * n)
+    squares = float(totals[0] - cross[:, q] @ change)
+    half_logdet = float(totals[1])
+    n = len(rows.y) + rows.repeats
+    if rows.repeats:
+        # What merged rows say of the noise, which their means do not.
+        squares += rows.within / tau
+        half_logdet += 0.5 * (rows.repeats * math.log(tau) + rows.log_weights)
+        A[at] += rows.repeats / tau
+        B[at] += rows.within / (2 * tau**2)
+        information[at, at] += rows.repeats / (2 * tau**2)
     chain = np.ones(P)
-    chain[len(parameters.lengthscale)] = parameters.ratio + _SHIFT
+    if parameters.noise is None:
+        scale = squares / n
+        gradient = -A / 2 + B / scale
+        # The scale is profiled: its row of the information is A / 2, and n / 2 its own.
+        information = information - np.outer(A, A) / (2 * n)
+        chain[at] = tau + _SHIFT
+    else:
+        scale = parameters.noise / tau
+        gradient = -A / 2 + B / scale
+        # By the log of the scale, with which τ falls.
+        chain[at] = -tau
+        information = chain[:, None] * information * chain
+        gradient = chain * gradient
+        gradient[at] += squares / (2 * scale) - n / 2
+        information[at] += chain * A / 2
+        information[:, at] += chain * A / 2
+        information[at, at] += n / 2
+        chain = np.ones(P)
+    value = -0.5 * (n * math.log(2 * math.pi * scale) + squares / scale) - half_logdet
     return Evaluation(
         parameters,
         float(value),
@@ -128,32 +201,34 @@ def evaluate(
 
 
 def predict(
-    X: Array,
+    rows: Responses,
     residual: Array,
     queries: Array,
     neighbors: NDArray[np.int64],
     parameters: Parameters,
     scale: float,
 ) -> tuple[Array, Array]:
-    """Mean and variance of the response at queries, each given its neighbors alone.
+    """Mean and variance of the latent function at queries, each given its neighbors alone.
 
     Parameters
     ----------
-    X : (n, d), residual : (n,)
-        Training points and targets less their mean.
+    rows
+    residual : (n,)
+        Their targets less their mean.
     queries : (q, d), neighbors : (q, m) int64
-        Rows of X near each query.
+        Rows near each query.
 
     Returns
     -------
     mean, variance : (q,)
     """
     columns = np.empty((len(queries), neighbors.shape[1] + 1))
-    points, at = (np.ascontiguousarray(x / parameters.lengthscale) for x in (X, queries))
-    model = (parameters.kind, parameters.alpha, parameters.ratio)
+    points, at = (np.ascontiguousarray(x / parameters.lengthscale) for x in (rows.X, queries))
+    arguments = (points, at, rows.shares, np.full(len(at), _LEAST_SHARE), neighbors)
+    model = (parameters.kind, parameters.alpha, max(parameters.ratio, _LEAST_RATIO))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         jobs = [
-            pool.submit(fill_columns, points, at, neighbors, *model, *part, columns)
+            pool.submit(fill_columns, *arguments, *model, *part, columns)
             for part in ranges(len(queries), fewest=16)
         ]
         for job in jobs:

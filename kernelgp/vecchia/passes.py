@@ -22,10 +22,12 @@ __all__ = ["fill_columns", "sum_likelihood"]
 def fill_columns(
     points,
     queries,
+    shares,
+    own,
     neighbors,
     kind,
     alpha,
-    nugget,
+    ratio,
     start,
     stop,
     out,
@@ -35,19 +37,21 @@ def fill_columns(
     Parameters
     ----------
     points : (n, d), queries : (q, d) float64, in lengthscales
+    shares : (n,), own : (q,)
+        What points and queries have of the noise.
     neighbors : (q, m) int64, -1 where there is none
     kind, alpha : which covariance of unit variance (`kernelgp.vecchia.blocks`)
-    nugget : added to its diagonal
+    ratio : times the shares, what is added to its diagonal
     out : (q, m + 1); NaN where a covariance is not positive definite
     """
     m, d = neighbors.shape[1], points.shape[1]
     p = m + 1
-    x, valid = np.empty((p * d, LANES)), np.empty((p, LANES))
+    x, valid, extra = np.empty((p * d, LANES)), np.empty((p, LANES)), np.empty((p, LANES))
     R, G = np.empty((p * (p + 1) // 2, LANES)), np.empty((0, LANES))
     inverse, v = np.empty((p, LANES)), np.empty((p, LANES))
     for block in range(start, stop, LANES):
-        missing = gather(points, queries, neighbors, block, stop, x, valid)
-        build(x, valid, missing, p, d, kind, alpha, nugget, R, G)
+        missing = gather(points, queries, shares, own, neighbors, block, stop, x, valid, extra)
+        build(x, valid, missing, extra, p, d, kind, alpha, ratio, R, G)
         factor(R, p, inverse)
         solve_last(R, p, inverse, v)
         for lane in range(min(LANES, stop - block)):
@@ -58,13 +62,14 @@ def fill_columns(
 @njit(nogil=True, cache=True)
 def sum_likelihood(
     points,
+    shares,
     neighbors,
     residual,
     means,
     isotropic,
     kind,
     alpha,
-    nugget,
+    ratio,
     start,
     stop,
 ):
@@ -73,17 +78,18 @@ def sum_likelihood(
     Parameters
     ----------
     points : (n, d) float64, in lengthscales
+    shares : (n,), what each has of the noise
     neighbors : (n, m) int64, -1 where there is none
     residual : (n,), the targets less their mean
     means : (n, q), the functions that the mean is linear in
     isotropic : whether all axes share one lengthscale
-    kind, alpha, nugget : as for `fill_columns`
+    kind, alpha, ratio : as for `fill_columns`
 
     Returns
     -------
     totals : (2,), squares of the whitened residual and the log of the factors' last pivots
-    A, B : (P,), slopes: the log-likelihood's gradient is ``-A/2 + B/scale``... per parameter,
-        which are the log lengthscales, the nugget and for rational quadratics log alpha
+    A, B : (P,), slopes: the log-likelihood's gradient is ``-A / 2 + B / scale``, by the log
+        lengthscales, the ratio and, for rational quadratics, log alpha
     information : (P, P)
     cross : (q, q + 1), sums over ``c cᵀ`` and ``c z`` with c the whitened means
     """
@@ -91,7 +97,7 @@ def sum_likelihood(
     p = m + 1
     n_scales = 1 if isotropic else d
     P = n_scales + 1 + (1 if kind == RATIONAL_QUADRATIC else 0)
-    x, valid = np.empty((p * d, LANES)), np.empty((p, LANES))
+    x, valid, extra = np.empty((p * d, LANES)), np.empty((p, LANES)), np.empty((p, LANES))
     R, G = np.empty((p * (p + 1) // 2, LANES)), np.empty((p * (p + 1) // 2, LANES))
     K = np.empty((p * (p + 1) // 2 if kind == RATIONAL_QUADRATIC else 0, LANES))
     inverse, v = np.empty((p, LANES)), np.empty((p, LANES))
@@ -103,7 +109,7 @@ def sum_likelihood(
     information, cross = np.zeros((P * P, LANES)), np.zeros((q * (q + 1), LANES))
     zero, half = spread(0.0), spread(0.5)
     for block in range(start, stop, LANES):
-        missing = gather(points, points, neighbors, block, stop, x, valid)
+        missing = gather(points, points, shares, shares, neighbors, block, stop, x, valid, extra)
         for lane in range(LANES):
             i = min(block + lane, stop - 1)
             weight[0, lane] = 1.0 if block + lane < stop else 0.0
@@ -113,7 +119,7 @@ def sum_likelihood(
                 r[a, lane] = there * residual[max(j, 0)]
                 for k in range(q):
                     h[a * q + k, lane] = there * means[max(j, 0), k]
-        build(x, valid, missing, p, d, kind, alpha, nugget, R, G)
+        build(x, valid, missing, extra, p, d, kind, alpha, ratio, R, G)
         for e in range(len(K)):
             store(K, e, load(R, e))
         factor(R, p, inverse)
@@ -146,7 +152,7 @@ def sum_likelihood(
                 e += 1
             if isotropic:
                 store(T, a, load(T, a) + wa)
-            store(T, n_scales * p + a, va)
+            store(T, n_scales * p + a, load(extra, a) * va)
             e += 1
         if kind == RATIONAL_QUADRATIC:
             _slope_of_alpha(K, G, p, alpha, v, T, (n_scales + 1) * p)

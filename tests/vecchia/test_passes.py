@@ -38,7 +38,7 @@ def test_with_all_points_before_it_the_likelihood_is_the_exact_one(kind, n, d):
     x, y, lengthscale = problem(n, d, n)
     means = np.ones((n, 1))
     totals, *_, cross = sum_likelihood(
-        x / lengthscale, all_before(n), y, means, False, kind, 1.7, 0.05, 0, n
+        x / lengthscale, np.ones(n), all_before(n), y, means, False, kind, 1.7, 0.05, 0, n
     )
     R = covariance(kind, 1.7, x / lengthscale) + 0.05 * np.eye(n)
     np.testing.assert_allclose(totals[0], y @ np.linalg.solve(R, y), rtol=1e-11)
@@ -59,7 +59,19 @@ def test_slopes_are_those_of_central_differences(kind, isotropic):
 
     def sums(log_scales, nugget, log_alpha):
         scaled = x / np.exp(log_scales)
-        arguments = scaled, near, y, none, isotropic, kind, np.exp(log_alpha), nugget, 0, 40
+        arguments = (
+            scaled,
+            np.ones(40),
+            near,
+            y,
+            none,
+            isotropic,
+            kind,
+            np.exp(log_alpha),
+            nugget,
+            0,
+            40,
+        )
         return sum_likelihood(*arguments)
 
     at = [np.log(lengthscale), 0.1, np.log(1.3)]
@@ -85,7 +97,7 @@ def test_information_is_half_the_trace_of_the_exact_model(kind):
     n, h = 18, 1e-6
     x, y, lengthscale = problem(n, 2, 5)
     *_, information, _ = sum_likelihood(
-        x / lengthscale, all_before(n), y, np.empty((n, 0)), False, kind, 1.3, 0.2, 0, n
+        x / lengthscale, np.ones(n), all_before(n), y, np.empty((n, 0)), False, kind, 1.3, 0.2, 0, n
     )
 
     def dense(log_scales, nugget, log_alpha):
@@ -108,7 +120,7 @@ def test_information_is_half_the_trace_of_the_exact_model(kind):
 def test_ranges_add_up_to_the_whole_even_where_they_are_no_multiple_of_the_lanes():
     x, y, lengthscale = problem(53, 3, 2)
     near = nearest_before(x, 6)
-    arguments = x / lengthscale, near, y, np.ones((53, 1)), False, MATERN32, 1.0, 0.1
+    arguments = x / lengthscale, np.ones(53), near, y, np.ones((53, 1)), False, MATERN32, 1.0, 0.1
     whole = sum_likelihood(*arguments, 0, 53)
     parts = [sum_likelihood(*arguments, a, b) for a, b in ((0, 11), (11, 12), (12, 53))]
     for one, *others in zip(whole, *parts, strict=True):
@@ -120,7 +132,8 @@ def test_columns_are_the_last_ones_of_inverse_factors(kind):
     x, _, lengthscale = problem(31, 3, 3)
     near = nearest_before(x, 5)
     out = np.full((31, 6), np.nan)
-    fill_columns(x / lengthscale, x / lengthscale, near, kind, 0.8, 1e-3, 0, 31, out)
+    one = np.ones(31)
+    fill_columns(x / lengthscale, x / lengthscale, one, one, near, kind, 0.8, 1e-3, 0, 31, out)
     for i in range(31):
         there = near[i] >= 0
         inside = x[[*near[i][there], i]] / lengthscale
@@ -134,7 +147,9 @@ def test_columns_are_the_last_ones_of_inverse_factors(kind):
 def test_coincident_points_are_held_apart_by_the_nugget_only():
     x = np.zeros((9, 2))
     out = np.empty((9, 4))
-    fill_columns(x, x, nearest_before(x, 3), EXPONENTIAL, 1.0, 0.5, 0, 9, out)
+    fill_columns(
+        x, x, np.ones(9), np.ones(9), nearest_before(x, 3), EXPONENTIAL, 1.0, 0.5, 0, 9, out
+    )
     K = np.ones((4, 4)) + 0.5 * np.eye(4)
     b = np.linalg.solve(K, np.eye(4)[-1])
     np.testing.assert_allclose(out[-1], b / np.sqrt(b[-1]), rtol=1e-12)

@@ -21,7 +21,7 @@ def factor(n, d, m, lengthscale=0.3, seed=0):
     x = x[maximin_order(x)[0]] / lengthscale
     near = nearest_previous(x, m)
     values = np.empty((n, near.shape[1] + 1))
-    fill_columns(x, x, near, MATERN32, 1.0, 1e-6, 0, n, values)
+    fill_columns(x, x, np.ones(n), np.ones(n), near, MATERN32, 1.0, 1e-6, 0, n, values)
     return near, values
 
 
