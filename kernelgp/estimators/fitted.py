@@ -12,8 +12,8 @@ from torch import Tensor
 from kernelgp.errors import ArgumentError
 from kernelgp.estimators.regression_problem import Noise, Problem
 from kernelgp.gp.optimize import OptimizeReport
-from kernelgp.gp.pathwise import prior_functions
 from kernelgp.gp.regression import LeaveOneOut, Posterior
+from kernelgp.gp.student_t import StudentNoise, response_quantiles
 
 __all__ = ["FitReport", "Fitted"]
 
@@ -81,7 +81,9 @@ class Fitted:
 
     def noise_in_units(self) -> Any:
         """A number, one for each row, or one for each output of a scale of its own."""
-        value, scales = self.noise.value().detach().cpu(), self.problem.scales
+        value, scales = self.noise.response().detach().cpu(), self.problem.scales
+        if self.noise.per_output:
+            return (value * scales.y_scale.cpu().square()).numpy()
         if value.dim():
             return value.numpy()
         if self.problem.unit == 1.0 and len(scales.y_scale) > 1:
@@ -118,29 +120,38 @@ class Fitted:
 
     def variance(self, x: Tensor, *, latent: bool) -> Tensor:
         """Shape (m, k)."""
-        extra = 0.0 if latent else self._response_noise()
         parts = [
-            (posterior.variance(x) + extra).unsqueeze(-1).expand(-1, len(outputs))
+            _for_each_output(posterior.variance(x), 1, len(outputs))
             for posterior, (outputs, _) in self._each()
         ]
-        return self._place(parts) * self.problem.scales.y_scale.square()
+        found = self._place(parts)
+        if not latent:
+            found = found + self._response_noise().to(found)
+        return found * self.problem.scales.y_scale.square()
 
     def covariance(self, x: Tensor, *, latent: bool) -> Tensor:
         """Shape (m, m, k)."""
-        extra = 0.0 if latent else self._response_noise()
-        parts = []
-        for posterior, (outputs, _) in self._each():
-            found = posterior.covariance(x)
-            found.diagonal().add_(extra)
-            parts.append(found.unsqueeze(-1).expand(-1, -1, len(outputs)))
-        return self._place(parts) * self.problem.scales.y_scale.square()
+        parts = [
+            _for_each_output(posterior.covariance(x), 2, len(outputs))
+            for posterior, (outputs, _) in self._each()
+        ]
+        found = self._place(parts)
+        if not latent:
+            eye = torch.eye(len(x), dtype=found.dtype, device=found.device).unsqueeze(-1)
+            found = found + eye * self._response_noise().to(found)
+        return found * self.problem.scales.y_scale.square()
 
-    def _response_noise(self) -> float:
-        """Of a standardised target that is yet to be seen."""
-        return self.noise.value().detach().mean().item() / self.problem.unit
+    def _response_noise(self) -> Tensor:
+        """Of a standardised target that is yet to be seen, () or (k,)."""
+        value = self.noise.response().detach() / self.problem.unit
+        return value if self.noise.per_output else value.mean()
 
     def quantiles(self, x: Tensor, levels: Tensor, *, latent: bool) -> Tensor:
         """Shape (m, k, q)."""
+        module = self.noise.module
+        if isinstance(module, StudentNoise) and not latent:
+            deviation = self.variance(x, latent=True).sqrt()
+            return response_quantiles(self.mean(x), deviation, module, levels)
         deviates = torch.special.ndtri(levels).to(x.device)
         deviation = self.variance(x, latent=latent).sqrt()
         return self.mean(x).unsqueeze(-1) + deviation.unsqueeze(-1) * deviates
@@ -156,26 +167,14 @@ class Fitted:
         latent: bool,
     ) -> Tensor:
         """Shape (m, k, n_samples), by Matheron's rule."""
-        parts = []
-        for posterior, (outputs, _) in self._each():
-            model, k = posterior.regression, len(outputs)
-            prior = prior_functions(self.kernel, x.shape[-1], k * n_samples, n_features, generator)
-            shrink = self.problem.unit**-0.5
-            rows = model.row_noise(posterior.noise).sqrt().reshape(-1, 1)
-            noise = torch.randn(
-                len(model.x), k * n_samples, generator=generator, dtype=torch.float64
-            ).to(model.y)
-            seen = model.y - model.mean.basis(model.x) @ posterior.coefficients
-            missed = seen.repeat_interleave(n_samples, dim=-1)
-            missed = missed - shrink * prior(model.x) - rows * noise
-            update = posterior.cross(x.double()).matmul(posterior.factor.solve(missed))
-            level = model.mean.basis(x) @ posterior.coefficients
-            drawn = level.repeat_interleave(n_samples, dim=-1) + shrink * prior(x) + update
-            parts.append(drawn.unflatten(-1, (k, n_samples)).movedim(1, -1))
+        parts = [
+            posterior.sample(x, n_samples, n_features, generator).movedim(1, -1)
+            for posterior in self.posteriors
+        ]
         found = self._place(parts)
         if not latent:
             noise = torch.randn(found.shape, generator=generator, dtype=torch.float64)
-            found = found + self._response_noise() ** 0.5 * noise.to(found)
+            found = found + self._response_noise().sqrt() * noise.to(found)
         found = found * self.problem.scales.y_scale + self.problem.scales.y_shift
         return found.movedim(-1, 1)
 
@@ -189,17 +188,27 @@ class Fitted:
             means, variances = posterior.leave_one_out()
             where = rows.unsqueeze(-1), outputs
             mean[where] = means * scales.y_scale[outputs] + scales.y_shift[outputs]
-            deviation[where] = variances.sqrt().unsqueeze(-1) * scales.y_scale[outputs]
+            each = _for_each_output(variances, 1, len(outputs))
+            deviation[where] = each.sqrt() * scales.y_scale[outputs]
         residual = (y - mean) / deviation
         density = -0.5 * residual.square() - deviation.log() - 0.5 * math.log(2 * math.pi)
         found = (t.squeeze(-1) if squeeze else t for t in (mean, deviation, residual, density))
         return LeaveOneOut(*(t.cpu().numpy() for t in found))
 
+    def output_covariance(self) -> Any:
+        """Of correlated outputs, (k, k), over the variance of the kernel."""
+        with torch.no_grad():
+            scale = self.problem.scales.y_scale.cpu()
+            return (self.kernel.covariance() * torch.outer(scale, scale)).numpy()
+
     def gpytorch_model(self) -> Any:
         """An `ExactGP` of one output."""
-        if len(self.posteriors) > 1 or self.problem.y.shape[-1] > 1:
+        if self.problem.y.shape[-1] > 1:
             given = f"{self.problem.y.shape[-1]} outputs"
             raise ArgumentError("y", given, "fit one output at a time for a gpytorch model")
+        if type(self.posteriors[0]) is not Posterior:
+            remedy = "ask for a model of plain values with Gaussian noise"
+            raise ArgumentError("likelihood", "observations of another kind", remedy)
         data, noise = self.problem.data, self.noise.value().detach()
         if data.weights is not None:
             noise = noise / data.weights.cpu()
@@ -219,6 +228,11 @@ class Fitted:
             torch.as_tensor(self.mean_in_units()),
         )
         return model.to(data.x.device).eval()
+
+
+def _for_each_output(found: Tensor, dims: int, k: int) -> Tensor:
+    """With a last dimension for the outputs, if it has none: then all share it."""
+    return found if found.dim() > dims else found.unsqueeze(-1).expand(*found.shape, k)
 
 
 class _ExactModel(gpytorch.models.ExactGP):

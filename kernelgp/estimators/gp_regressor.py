@@ -17,6 +17,7 @@ from kernelgp.errors import ArgumentError
 from kernelgp.estimators.base import (
     Training,
     as_dtype,
+    check_array,
     check_choice,
     give_back,
     read_features,
@@ -34,7 +35,10 @@ from kernelgp.estimators.regression_fit import (
 )
 from kernelgp.estimators.regression_problem import Settings
 from kernelgp.estimators.storage import SaveMixin
+from kernelgp.gp.coregional import Coregional
+from kernelgp.gp.student_t import StudentNoise
 from kernelgp.random import RandomState, as_generator
+from kernelgp.validation import check_positive
 
 __all__ = ["GPRegressor"]
 
@@ -59,13 +63,18 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         Lanczos quadrature) beyond; "kronecker" for rows on a grid, cells may be missing, and a
         kernel that is a product over the columns; "toeplitz" for evenly spaced rows of one column
         and a stationary kernel. "auto" looks for structure above 2 000 rows.
-    likelihood : "gaussian", or a gpytorch Gaussian likelihood, default="gaussian"
+    likelihood : "gaussian", "student_t" or a gpytorch likelihood of these, default="gaussian"
+        Student's t takes outliers for what they are; its degrees of freedom are learned unless the
+        noise is given, and what is maximised is a lower bound of the likelihood.
     mean : {"constant", "zero", "linear"}, default="constant"
         Its coefficients maximise the likelihood too.
     n_restarts : int, default=0
         Random starts of the optimiser besides the first.
     optimizer : "lbfgs" or None, default="lbfgs"
         None keeps the hyperparameters given, rescales nothing and has mean zero.
+    outputs : {"independent", "correlated"}, default="independent"
+        Several outputs share the kernel; "correlated" learns their covariance too, with noise of
+        its own for each (coregionalisation, by Kronecker algebra: O(n³)).
     max_iterations : int, default=200
     normalize_x, normalize_y : bool, default=True
     warm_start : bool, default=False
@@ -86,6 +95,10 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         Of the standardised outputs where there are several of different scale.
     noise_ : float, or ndarray of shape (n,) or (n_outputs,)
         Variance of the noise.
+    output_covariance_ : ndarray, shape (n_outputs, n_outputs)
+        Of correlated outputs at a point, over the variance of `kernel_` there.
+    degrees_of_freedom_ : float
+        Of Student's t.
     mean_ : ndarray, shape (1 or 1 + d,) or (1 or 1 + d, n_outputs); empty for the zero mean
         Constant, and slopes by column.
     log_marginal_likelihood_value_ : float
@@ -136,6 +149,7 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         mean: str = "constant",
         n_restarts: int = 0,
         optimizer: str | None = "lbfgs",
+        outputs: str = "independent",
         max_iterations: int = 200,
         normalize_x: bool = True,
         normalize_y: bool = True,
@@ -152,6 +166,7 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         self.mean = mean
         self.n_restarts = n_restarts
         self.optimizer = optimizer
+        self.outputs = outputs
         self.max_iterations = max_iterations
         self.normalize_x = normalize_x
         self.normalize_y = normalize_y
@@ -161,7 +176,15 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        gradients: ArrayLike | None = None,
+        gradient_noise: float | str = "learn",
+    ) -> Self:
         """Find hyperparameters and condition on the data.
 
         Parameters
@@ -171,12 +194,20 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             NaN is a target that was not observed.
         sample_weight : array-like, shape (n,), optional
             A row of weight w counts as w rows: its noise is divided by w.
+        gradients : array-like, shape (n, d), optional
+            Of the function at the rows of X, in units of y by those of X; NaN where not observed.
+        gradient_noise : float or "learn"
+            Their variance, where the inputs have about the same spread; else learn it: in each
+            column it is then one number over the squared spread of the inputs.
         """
         data = read_training(
             self, X, y, sample_weight, missing=True, dtype=self.dtype, device=self.device
         )
-        data, settings = _observed(data, self._settings(data))
-        return self._keep(fit_regression(settings, data), settings)
+        settings = self._settings(data)
+        slopes = _read_gradients(gradients, data)
+        settings = replace(settings, gradient_noise=_read_variance(gradient_noise))
+        data, slopes, settings = _observed(data, slopes, settings)
+        return self._keep(fit_regression(settings, data, slopes), settings)
 
     def _settings(self, data: Training) -> Settings:
         check_choice(
@@ -184,6 +215,7 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         )
         check_choice("mean", self.mean, ["constant", "zero", "linear"])
         check_choice("optimizer", self.optimizer, ["lbfgs", None])
+        check_choice("outputs", self.outputs, ["independent", "correlated"])
         _check_count("n_restarts", self.n_restarts, least=0)
         _check_count("max_iterations", self.max_iterations, least=1)
         module, variances = read_likelihood(self.likelihood)
@@ -197,6 +229,8 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             kernel=kernel,
             noise=noise,
             likelihood=module,
+            gradient_noise=None,
+            outputs=self.outputs,
             method=self.method,  # pyright: ignore[reportArgumentType] - checked above
             mean=self.mean,
             learns=self.optimizer is not None,
@@ -213,6 +247,11 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         problem = fitted.problem
         self._fitted, self._fit_settings = fitted, settings
         self.kernel_ = fitted.kernel
+        if isinstance(fitted.kernel, Coregional):
+            self.kernel_ = fitted.kernel.kernel
+            self.output_covariance_ = fitted.output_covariance()
+        if isinstance(fitted.noise.module, StudentNoise):
+            self.degrees_of_freedom_ = fitted.noise.module.degrees_of_freedom().item()
         self.noise_ = fitted.noise_in_units()
         self.mean_ = fitted.mean_in_units()
         parameters = hyperparameters(fitted.kernel, fitted.noise, problem)
@@ -386,7 +425,9 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         settings = self._fit_settings
         if settings.noise is not None and settings.noise.dim():
             raise ArgumentError("noise", "one per row", "fit again, with the variances of all rows")
-        new, _ = _observed(new, settings)
+        if self._fitted.problem.gradients is not None:
+            raise ArgumentError("gradients", "in the first fit", "fit again, with all rows")
+        new, _, _ = _observed(new, None, settings)
         return self._keep(add_rows(self._fitted, new, settings), settings)
 
     def gpytorch_model(self) -> Any:
@@ -433,7 +474,8 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         super().__setstate__(state)
         if parts is not None:
             self._fitted = condition_again(self._fit_settings, *parts)
-            self.kernel_ = self._fitted.kernel
+            kernel = self._fitted.kernel
+            self.kernel_ = kernel.kernel if isinstance(kernel, Coregional) else kernel
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -441,25 +483,52 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         return tags
 
 
-def _observed(data: Training, settings: Settings) -> tuple[Training, Settings]:
-    """Without the rows of which no target was observed.
+def _observed(
+    data: Training, slopes: Tensor | None, settings: Settings
+) -> tuple[Training, Tensor | None, Settings]:
+    """Without the rows at which nothing was observed.
 
     Raises
     ------
     ArgumentError
-        If none is left.
+        If an output was never observed.
     """
     seen = ~data.y.reshape(len(data.y), -1).isnan()
-    rows = seen.any(dim=-1)
     if not bool(seen.any(dim=0).all()):
         raise ArgumentError("y", "an output of NaN only", "give some targets of every output")
+    rows = seen.any(dim=-1)
+    if slopes is not None:
+        rows = rows | (~slopes.isnan()).any(dim=-1)
+        slopes = slopes[rows]
     if bool(rows.all()):
-        return data, settings
+        return data, slopes, settings
     weights = None if data.weights is None else data.weights[rows]
     noise = settings.noise
     if noise is not None and noise.dim():
         settings = replace(settings, noise=noise[rows.cpu()])
-    return replace(data, x=data.x[rows], y=data.y[rows], weights=weights), settings
+    return replace(data, x=data.x[rows], y=data.y[rows], weights=weights), slopes, settings
+
+
+def _read_gradients(gradients: Any, data: Training) -> Tensor | None:
+    if gradients is None:
+        return None
+    if isinstance(gradients, Tensor):
+        gradients = gradients.detach().cpu().numpy()
+    array = check_array(
+        gradients, dtype=np.float64, ensure_all_finite="allow-nan", input_name="gradients"
+    )
+    wanted = len(data.kept), data.x.shape[-1]
+    if array.shape != wanted:
+        given = f"shape {array.shape}"
+        raise ArgumentError("gradients", given, f"give {wanted}, one row for each row of X")
+    return torch.tensor(array).to(data.x.device)[data.kept]
+
+
+def _read_variance(gradient_noise: Any) -> Tensor | None:
+    if isinstance(gradient_noise, str):
+        check_choice("gradient_noise", gradient_noise, ["learn"])
+        return None
+    return check_positive("gradient_noise", gradient_noise).reshape(())
 
 
 def _check_count(name: str, value: Any, *, least: int) -> None:

@@ -15,12 +15,15 @@ from kernelgp.estimators.base import Training, as_kernel, check_choice, rescaled
 from kernelgp.estimators.fitted import FitReport, Fitted
 from kernelgp.estimators.regression_problem import Noise, Problem, Settings
 from kernelgp.gp.choose import LARGEST_DENSE, structure_of
+from kernelgp.gp.coregional import Coregional, OutputNoise
 from kernelgp.gp.dense import DenseFactor
 from kernelgp.gp.fitting import best_start, maximise_evidence
+from kernelgp.gp.gradients import GradientNoise
 from kernelgp.gp.hyperparameters import Hyperparameters, relative_bounds
 from kernelgp.gp.optimize import OptimizeReport
 from kernelgp.gp.regression import NoiseVariance, Posterior, Regression
 from kernelgp.gp.structured import separable_default
+from kernelgp.gp.student_t import StudentNoise
 from kernelgp.kernels import SumKernel, White
 
 __all__ = [
@@ -41,10 +44,10 @@ _TRIAL_ROWS = 400
 _NOISE_SHIFT = 1e-3
 
 
-def fit_regression(settings: Settings, data: Training) -> Fitted:
+def fit_regression(settings: Settings, data: Training, gradients: Tensor | None = None) -> Fitted:
     """Choose a structure, find hyperparameters, condition on the data."""
     begun = time.perf_counter()
-    problem = Problem.of(data, settings)
+    problem = Problem.of(data, settings, gradients)
     candidates, noise = starting_points(settings, problem)
     seed = int(torch.randint(2**31, (1,), generator=settings.generator).item())
 
@@ -88,7 +91,7 @@ def condition(
 ) -> Fitted:
     """The posterior at hyperparameters that are settled, and the report."""
     models = problem.regressions(kernel, noise, settings, seed)
-    posteriors = [Posterior(model, kernel, model.own(noise.value())) for model in models]
+    posteriors = [model.posterior(kernel, model.own(noise.value())) for model in models]
     for posterior in posteriors:
         if isinstance(posterior.factor, DenseFactor):
             posterior.factor.found.warn(", relative to the variance of y", stacklevel=5)
@@ -127,7 +130,7 @@ def condition_again(
 ) -> Fitted:
     """The posterior of a fit whose report is known: the same numbers again."""
     models = problem.regressions(kernel, noise, settings, seed)
-    posteriors = [Posterior(model, kernel, model.own(noise.value())) for model in models]
+    posteriors = [model.posterior(kernel, model.own(noise.value())) for model in models]
     return Fitted(kernel, noise, problem, posteriors, report, seed)
 
 
@@ -155,14 +158,15 @@ def starting_points(settings: Settings, problem: Problem) -> tuple[list[Any], No
     white = None
     if settings.noise is None and settings.likelihood is None:
         base, white = _without_white(base)
-    noise = _starting_noise(settings, white, amplitude)
-    if not settings.learns:
-        return [base], noise
-    if kernel is None:
-        return [rescaled_start(base, torch.ones_like(x_scale), amplitude)], noise
-    scaled = rescaled_start(base, x_scale, amplitude)
-    partly = rescaled_start(base, torch.ones_like(x_scale), amplitude)
-    return [scaled, partly, base], noise
+    noise = _starting_noise(settings, white, problem)
+    candidates = [base]
+    if settings.learns:
+        candidates = [rescaled_start(base, torch.ones_like(x_scale), amplitude)]
+        if kernel is not None:
+            candidates = [rescaled_start(base, x_scale, amplitude), *candidates, base]
+    if noise.per_output:
+        candidates = [Coregional(each, problem.y.shape[-1]) for each in candidates]
+    return candidates, noise
 
 
 def _without_white(kernel: Any) -> tuple[Any, Any]:
@@ -176,22 +180,72 @@ def _without_white(kernel: Any) -> tuple[Any, Any]:
     return (SumKernel(*rest) if len(rest) > 1 else rest[0]), white[0]
 
 
-def _starting_noise(settings: Settings, white: Any, amplitude: float) -> Noise:
+def _starting_noise(settings: Settings, white: Any, problem: Problem) -> Noise:
+    unit, k = problem.unit, problem.y.shape[-1]
+    share = _STARTING_NOISE if white is None else white.noise.item()
+    if settings.noise is None and not settings.learns and settings.likelihood is None:
+        if white is None:
+            remedy = "give its variance, or add White(noise) to the kernel"
+            raise ArgumentError("noise", '"learn" without an optimizer', remedy)
+        settings = replace(settings, noise=white.noise.detach().double().cpu())
+    given = settings.noise
+    if settings.outputs == "correlated" and k > 1:
+        _refuse("outputs", "correlated", settings, problem)
+        if given is not None:
+            return Noise(None, (given / problem.scales.y_scale.square().cpu()), per_output=True)
+        start = torch.full((k,), share, dtype=torch.float64)
+        return Noise(OutputNoise(start), None, per_output=True)
+    if problem.gradients is not None:
+        _refuse("gradients", "given", settings, problem)
+        module = GradientNoise(
+            share * unit if given is None else given.item(),
+            _gradient_start(settings, problem, share * unit),
+        )
+        learned = {"raw_noise": given, "raw_gradient_noise": settings.gradient_noise}
+        for name, raw in module.named_parameters():
+            raw.requires_grad = learned[name] is None
+        return Noise(module, None)
+    if isinstance(settings.likelihood, float):
+        _refuse("likelihood", "student_t", settings, problem)
+        variance = share * unit if given is None else given.item()
+        nu = settings.likelihood
+        module = StudentNoise(variance * (nu - 2) / nu, nu)
+        for raw in module.parameters():
+            raw.requires_grad = given is None
+        return Noise(module, None)
     if settings.likelihood is not None:
         return Noise(settings.likelihood, None)
-    if settings.noise is not None:
-        return Noise(None, settings.noise)
-    if settings.learns:
-        share = _STARTING_NOISE if white is None else white.noise.item()
-        return Noise(NoiseVariance(share * amplitude**2), None)
-    if white is None:
-        remedy = "give its variance, or add White(noise) to the kernel"
-        raise ArgumentError("noise", '"learn" without an optimizer', remedy)
-    return Noise(None, white.noise.detach().double().cpu())
+    if given is not None:
+        return Noise(None, given)
+    return Noise(NoiseVariance(share * unit), None)
+
+
+def _gradient_start(settings: Settings, problem: Problem, default: float) -> float:
+    """Per standard deviation of the inputs; a variance given is that of the first column."""
+    if settings.gradient_noise is None:
+        return default
+    typical = problem.scales.x_scale.double().log().mean().exp().item()
+    return max(settings.gradient_noise.item() * typical**2, 1e-300)
+
+
+def _refuse(name: str, what: str, settings: Settings, problem: Problem) -> None:
+    """What cannot be combined with observations that are no plain rows."""
+    if name != "outputs" and problem.y.shape[-1] > 1:
+        raise ArgumentError(name, f"{what} with several outputs", "fit one output at a time")
+    if settings.noise is not None and settings.noise.dim():
+        raise ArgumentError("noise", f"one per row with {name} {what}", "give one variance")
+    if problem.data.weights is not None and name != "likelihood":
+        raise ArgumentError("sample_weight", f"weights with {name} {what}", "leave them out")
+    if settings.method not in ("auto", "cholesky") and name != "outputs":
+        remedy = 'give "auto" or "cholesky"'
+        raise ArgumentError("method", f'"{settings.method}" with {name} {what}', remedy)
 
 
 def read_likelihood(likelihood: Any) -> tuple[Any, Tensor | None]:
-    """A gpytorch likelihood to learn the noise of, or fixed variances; (None, None) for "gaussian".
+    """What to learn of a likelihood, and its fixed variances.
+
+    The first is None for "gaussian", a gpytorch likelihood, or the degrees of freedom from which
+    those of Student's t are learned.
 
     Raises
     ------
@@ -199,14 +253,16 @@ def read_likelihood(likelihood: Any) -> tuple[Any, Tensor | None]:
         If it is another likelihood.
     """
     if isinstance(likelihood, str):
-        check_choice("likelihood", likelihood, ["gaussian"])
-        return None, None
+        check_choice("likelihood", likelihood, ["gaussian", "student_t"])
+        return (None if likelihood == "gaussian" else 4.0), None
     given = gpytorch.likelihoods
     if isinstance(likelihood, given.FixedNoiseGaussianLikelihood):
         return None, likelihood.noise.detach().double().cpu()
     if type(likelihood) is given.GaussianLikelihood:
         return deepcopy(likelihood).double(), None
-    remedy = 'give "gaussian" or one of gpytorch\'s Gaussian likelihoods'
+    if type(likelihood) is given.StudentTLikelihood:
+        return max(float(likelihood.deg_free.detach().mean()), 2.1), None
+    remedy = 'give "gaussian", "student_t", or a Gaussian or Student-t likelihood of gpytorch'
     raise ArgumentTypeError("likelihood", type(likelihood).__name__, remedy)
 
 
@@ -244,6 +300,7 @@ def add_rows(fitted: Fitted, new: Training, settings: Settings) -> Fitted:
 
 
 def _can_extend(fitted: Fitted, problem: Problem) -> bool:
-    dense = isinstance(fitted.posteriors[0].factor, DenseFactor)
+    dense = type(fitted.posteriors[0]) is Posterior
+    dense = dense and isinstance(fitted.posteriors[0].factor, DenseFactor)
     complete = len(problem.groups) == 1 and len(fitted.problem.groups) == 1
     return dense and complete and len(problem.data.x) <= LARGEST_DENSE

@@ -6,9 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernelgp.errors import ArgumentError
 from kernelgp.estimators.base import Scales, Training
-from kernelgp.gp.choose import Method, choose_covariance
+from kernelgp.gp.choose import LARGEST_DENSE, Method, choose_covariance
+from kernelgp.gp.coregional import CoregionalCovariance, CoregionalRegression
+from kernelgp.gp.dense import DenseCovariance
+from kernelgp.gp.gradients import (
+    GradientCovariance,
+    GradientNoise,
+    GradientRegression,
+    Observations,
+)
 from kernelgp.gp.regression import Mean, Regression
+from kernelgp.gp.student_t import StudentNoise, StudentRegression
 
 __all__ = ["Noise", "Problem", "Settings"]
 
@@ -20,13 +30,17 @@ class Settings:
     Attributes
     ----------
     noise : Tensor, shape () or (n,), or None to learn it
-    likelihood : gpytorch likelihood or None
-        One whose noise takes the place of `noise`.
+    likelihood : gpytorch likelihood, float or None
+        One whose noise takes the place of `noise`, or the degrees of freedom of Student's t to
+        start from.
+    gradient_noise : Tensor, shape (), or None to learn it
     """
 
     kernel: Any
     noise: Tensor | None
     likelihood: Any
+    gradient_noise: Tensor | None
+    outputs: str
     method: Method
     mean: str
     learns: bool
@@ -41,16 +55,30 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noise:
-    """The variance of the noise in the user's units: learned, in a module, or fixed."""
+    """The variance of the noise in the user's units: learned, in a module, or fixed.
+
+    Attributes
+    ----------
+    per_output
+        Whether there is one for each standardised output rather than for each row.
+    """
 
     module: Any
     fixed: Tensor | None
+    per_output: bool = False
 
     def value(self) -> Tensor:
-        """Shape () or (n,), with a graph where it is learned."""
+        """Shape () or (n,), with a graph where it is learned; (2,) beside gradients."""
         if self.fixed is not None:
             return self.fixed
-        return self.module.noise.double().reshape(())
+        if isinstance(self.module, GradientNoise):
+            return self.module.both()
+        value = self.module.noise.double()
+        return value if self.per_output else value.reshape(())
+
+    def response(self) -> Tensor:
+        """The variance that a target has beyond the function's, of the shape of `value`."""
+        return getattr(self.module, "response_variance", self.value)()
 
     @property
     def is_one(self) -> bool:
@@ -76,37 +104,46 @@ class Problem:
     unit: float
     mean: Mean
     groups: list[tuple[Tensor, Tensor]]
+    gradients: Tensor | None = None
 
     @classmethod
-    def of(cls, data: Training, settings: Settings) -> "Problem":
+    def of(cls, data: Training, settings: Settings, gradients: Tensor | None = None) -> "Problem":
         standardise = settings.learns and settings.normalize_y
         scales = Scales.of(data, normalize_x=settings.normalize_x, normalize_y=standardise)
         y = data.y.double().reshape(len(data.y), -1)
-        if y.shape[-1] > 1 and settings.noise is not None:
+        if y.shape[-1] > 1 and settings.noise is not None and settings.outputs == "independent":
             # One variance in the user's units must stay one.
             common = scales.y_scale.square().mean().sqrt().expand_as(scales.y_scale)
             scales = replace(scales, y_scale=common.clone())
         one = bool((scales.y_scale == scales.y_scale[0]).all())
+        joint = settings.outputs == "correlated" and y.shape[-1] > 1
         return cls(
             data,
             (y - scales.y_shift) / scales.y_scale,
             scales,
-            scales.y_scale[0].item() ** 2 if one else 1.0,
+            scales.y_scale[0].item() ** 2 if one and not joint else 1.0,
             # A mean whose coefficients nobody may choose is the one given: zero.
             Mean(settings.mean if settings.learns else "zero", scales.x_shift, scales.x_scale),
-            _groups(~y.isnan()),
+            _together(y) if joint or gradients is not None else _groups(~y.isnan()),
+            gradients,
         )
 
     def extended(self, data: Training) -> "Problem":
         """The same with other rows, at the same scales."""
         y = data.y.double().reshape(len(data.y), -1)
         standard = (y - self.scales.y_shift) / self.scales.y_scale
-        return replace(self, data=data, y=standard, groups=_groups(~y.isnan()))
+        joint = len(self.groups) == 1 and bool(self.y.isnan().any())
+        groups = _together(y) if joint else _groups(~y.isnan())
+        return replace(self, data=data, y=standard, groups=groups)
 
     def regressions(
         self, kernel: Any, noise: Noise, settings: Settings, seed: int, rows: Tensor | None = None
     ) -> list[Regression]:
         """One for each group of outputs, of all rows or of some (those by Cholesky)."""
+        if noise.per_output:
+            return [self._coregional(rows)]
+        if self.gradients is not None:
+            return [self._with_gradients(rows)]
         return [
             self._regression(kernel, noise, settings, seed, outputs, _among(observed, rows), rows)
             for outputs, observed in self.groups
@@ -133,7 +170,7 @@ class Problem:
             dtype=settings.dtype,
             seed=seed,
         )
-        return Regression(
+        parts = (
             x,
             self.y[chosen][:, outputs],
             self.mean,
@@ -143,6 +180,39 @@ class Problem:
             None if weights is None else weights.double()[chosen],
             chosen,
         )
+        if not isinstance(noise.module, StudentNoise):
+            return Regression(*parts)
+        if not isinstance(covariance, DenseCovariance):
+            given = f"student_t for {len(x)} rows by {covariance.method}"
+            raise ArgumentError("likelihood", given, f"give up to {LARGEST_DENSE} rows")
+        return StudentRegression(*parts, noise_module=noise.module)
+
+    def _coregional(self, rows: Tensor | None) -> Any:
+        chosen = slice(None) if rows is None else rows
+        x, y = self.data.x[chosen], self.y[chosen]
+        covariance = CoregionalCovariance(x, ~y.isnan().mT)
+        return CoregionalRegression(x, y, self.mean, covariance, self.scales.y_scale)
+
+    def _with_gradients(self, rows: Tensor | None) -> Regression:
+        assert self.gradients is not None
+        chosen = slice(None) if rows is None else rows
+        x, y = self.data.x[chosen], self.y[chosen]
+        slopes = self.gradients[chosen] * self.scales.x_scale / self.scales.y_scale
+        columns = [y[:, 0], *slopes.unbind(dim=-1)]
+        seen = [(~column.isnan()).nonzero().flatten() for column in columns]
+        blocks = [(None if j == 0 else j - 1, where) for j, where in enumerate(seen) if len(where)]
+        observations = Observations(blocks, self.scales.x_scale)
+        targets = torch.cat([column[where] for column, where in zip(columns, seen, strict=True)])
+        covariance = GradientCovariance(x, observations, self.unit)
+        return GradientRegression(
+            x, targets.unsqueeze(-1), self.mean, covariance, self.scales.y_scale, self.unit,
+            observations=observations,
+        )  # fmt: skip
+
+
+def _together(y: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """All outputs in one group, whichever rows they miss."""
+    return [(torch.arange(y.shape[-1], device=y.device), torch.arange(len(y), device=y.device))]
 
 
 def _groups(observed: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -46,7 +46,9 @@ def relative_bounds(x_scale: Tensor, y_scale: float) -> Bounds:
             return 1e-4 * own * torch.ones_like(value), 1e4 * own * torch.ones_like(value)
         if short == "outputscale":
             return 1e-2 * low * y_scale**2, 1e2 * high * y_scale**2
-        if short == "noise":
+        if short == "excess_degrees_of_freedom":
+            return 5e4 * low, 1e-3 * high
+        if short in ("noise", "gradient_noise"):
             return low * y_scale**2, 1e-3 * high * y_scale**2
         return low, high
 
@@ -277,11 +279,11 @@ def _entries(modules: Mapping[str, Module], noise_shift: float) -> Iterator[_Ent
                 shift = 0.0
                 if isinstance(constraint, ExactPositive):
                     free = (constraint.reference > 0).expand_as(raw)
-                    shift = noise_shift if short == "noise" else 0.0
+                    shift = noise_shift if short in ("noise", "gradient_noise") else 0.0
                 yield _Entry(".".join((*steps, short)), module, raw, constraint, free, shift)
 
 
-_QUIET = ("base_kernel", "likelihood", "noise_covar")
+_QUIET = ("base_kernel", "kernel", "likelihood", "noise_covar")
 
 
 def _numbered(entry: _Entry) -> Iterator[str]:

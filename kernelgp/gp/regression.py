@@ -25,6 +25,7 @@ from kernelgp.gp.covariance import (
     generalised_least_squares,
     operator,
 )
+from kernelgp.gp.pathwise import prior_functions
 from kernelgp.kernels.positive import Hyperparameter
 
 __all__ = ["LeaveOneOut", "Mean", "NoiseVariance", "Posterior", "Regression"]
@@ -40,7 +41,7 @@ class NoiseVariance(gpytorch.Module):
 
     def __init__(self, noise: float) -> None:
         super().__init__()
-        self.noise = noise  # pyright: ignore[reportAttributeAccessIssue] - a descriptor
+        self.noise = noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +112,18 @@ class Regression:
         """Of variances for all rows those of these; one for all stays what it is."""
         return noise if noise.dim() == 0 or self.rows is None else noise[self.rows]
 
+    def training_basis(self) -> Tensor:
+        """The functions of the mean at the observations, shape (n, p)."""
+        return self.mean.basis(self.x)
+
+    def cross(self, kernel: Any, x: Tensor) -> Any:
+        """``K(x, X)`` between points and observations, lazily, shape (m, n)."""
+        return operator(kernel, x, self.x.double(), 1 / self.unit)
+
+    def posterior(self, kernel: Any, noise: Tensor) -> "Posterior":
+        """At these hyperparameters."""
+        return Posterior(self, kernel, noise)
+
     def row_noise(self, noise: Tensor) -> Tensor:
         """Variances of the standardised rows, () or (n,), from those in the user's units."""
         scaled = noise.double().to(self.y) / self.unit
@@ -121,7 +134,7 @@ class Regression:
 
         The mean's coefficients are those that maximise it.
         """
-        basis = self.mean.basis(self.x)
+        basis = self.training_basis()
         found = self.covariance.evidence(kernel, self.row_noise(noise), self.y, basis)
         return self._log_density(found.quad.sum(), found.logdet) + self._weight_terms(noise)
 
@@ -187,7 +200,7 @@ class Posterior:
         self.regression, self.kernel, self.noise = regression, kernel, noise.detach()
         row_noise = regression.row_noise(self.noise)
         self.factor = factor or regression.covariance.factor(kernel, row_noise)
-        y, basis = regression.y, regression.mean.basis(regression.x)
+        y, basis = regression.y, regression.training_basis()
         if coefficients is not None:
             self.coefficients = coefficients
             self.alpha = self.factor.solve(y - basis @ coefficients)
@@ -201,7 +214,7 @@ class Posterior:
     def log_evidence(self) -> float:
         """``log p(y)`` of the targets as given."""
         model = self.regression
-        residual = model.y - model.mean.basis(model.x) @ self.coefficients
+        residual = model.y - model.training_basis() @ self.coefficients
         quad = (residual * self.alpha).sum()
         value = model._log_density(quad, self.factor.logdet()) + model._weight_terms(self.noise)
         return float(value)
@@ -215,11 +228,10 @@ class Posterior:
 
     def cross(self, x: Tensor) -> Any:
         """``K(x, X)``, lazily."""
-        model = self.regression
-        return operator(self.kernel, x, model.x.double(), 1 / model.unit)
+        return self.regression.cross(self.kernel, x)
 
     def _blocks(self, x: Tensor) -> Iterator[Tensor]:
-        return iter(x.double().split(max(1, _BLOCK_ENTRIES // len(self.regression.x))))
+        return iter(x.double().split(max(1, _BLOCK_ENTRIES // len(self.regression.y))))
 
     @torch.no_grad()
     def variance(self, x: Tensor) -> Tensor:
@@ -246,6 +258,25 @@ class Posterior:
         """Means (n, k) and variances (n,) of the standardised targets (5.12)."""
         diagonal = self.factor.inverse_diagonal()
         return self.regression.y - self.alpha / diagonal.unsqueeze(-1), 1 / diagonal
+
+    @torch.no_grad()
+    def sample(
+        self, x: Tensor, n_samples: int, n_features: int, generator: torch.Generator
+    ) -> Tensor:
+        """Standardised latent functions drawn by Matheron's rule, shape (m, k, n_samples)."""
+        model, k = self.regression, self.regression.y.shape[-1]
+        shrink = model.unit**-0.5
+        prior = prior_functions(self.kernel, x.shape[-1], k * n_samples, n_features, generator)
+        rows = model.row_noise(self.noise).sqrt().reshape(-1, 1)
+        noise = torch.randn(
+            len(model.y), k * n_samples, generator=generator, dtype=torch.float64
+        ).to(model.y)
+        seen = model.y - model.training_basis() @ self.coefficients
+        missed = seen.repeat_interleave(n_samples, dim=-1)
+        missed = missed - shrink * prior(model.x) - rows * noise
+        update = self.cross(x.double()).matmul(self.factor.solve(missed))
+        level = (model.mean.basis(x) @ self.coefficients).repeat_interleave(n_samples, dim=-1)
+        return (level + shrink * prior(x) + update).unflatten(-1, (k, n_samples))
 
     @torch.no_grad()
     def extended(self, regression: Regression, row_noise: Tensor) -> "Posterior":

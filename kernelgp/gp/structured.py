@@ -82,7 +82,7 @@ class StructuredCovariance(TrainingCovariance):
         if basis.shape[-1]:
             with torch.no_grad():
                 solved = op.solve(torch.cat([y, basis], dim=-1))
-            coefficients = generalised_least_squares(solved[:, :k], solved[:, k:], y, basis)
+                coefficients = generalised_least_squares(solved[:, :k], solved[:, k:], y, basis)
         residual = y - basis @ coefficients
         quad, logdet = op.inv_quad_logdet(residual, logdet=True, reduce_inv_quad=False)
         return Evidence(quad, logdet, coefficients)

@@ -9,8 +9,8 @@ what was given, and `raw`, the parameter that is learned, starts at 0.
 from typing import Any, overload
 
 import torch
+from gpytorch import Module
 from gpytorch.constraints import Positive
-from gpytorch.kernels import Kernel
 from torch import Tensor
 from torch.nn import Parameter
 from typing_extensions import override
@@ -46,7 +46,7 @@ class ExactPositive(Positive):
 
 
 class Hyperparameter:
-    """A positive number, or several, as an attribute of a kernel class.
+    """A positive number, or several, as an attribute of a kernel class, or of another module.
 
     ``lengthscale = Hyperparameter()`` in the class and ``self.lengthscale = value`` in its
     constructor register the parameter `raw_lengthscale` and its constraint, as gpytorch does;
@@ -74,15 +74,15 @@ class Hyperparameter:
     @overload
     def __get__(self, kernel: None, owner: type) -> "Hyperparameter": ...
     @overload
-    def __get__(self, kernel: Kernel, owner: type) -> Tensor: ...
-    def __get__(self, kernel: Kernel | None, owner: type) -> "Hyperparameter | Tensor":
+    def __get__(self, kernel: Module, owner: type) -> Tensor: ...
+    def __get__(self, kernel: Module | None, owner: type) -> "Hyperparameter | Tensor":
         if kernel is None:
             return self
         constraint = kernel.constraint_for_parameter_name(self.raw)
         assert constraint is not None
         return constraint.transform(getattr(kernel, self.raw))
 
-    def __set__(self, kernel: Kernel, value: Any) -> None:
+    def __set__(self, kernel: Module, value: Any) -> None:
         attached = isinstance(value, Tensor) and value.requires_grad
         value = check_positive(self.name, value, zero=self.zero and not attached)
         constraint = kernel.constraint_for_parameter_name(self.raw)
