@@ -1,8 +1,9 @@
 """How sure a posterior may be: amplitude and weights, first from the data, then held out.
 
-Amplitude and (in one dimension) weights maximise the marginal likelihood, which is exact
-(`solvers.evidence`, `solvers.structured_evidence`); learning the weights takes the deviation
-from some 400 times the error to 10 times. Where the exact evidence is too large to compute it is
+The amplitude, and the weights of tones in one dimension, maximise the marginal likelihood, which
+is exact (`solvers.evidence`, `solvers.structured_evidence`); learning the weights takes the
+deviation from some 400 times the error to 10 times. Elsewhere the weights are read from the
+solution (`solvers.spectral_weights`). Where the exact evidence is too large to compute it is
 replaced by that of the coefficients, which determine the data of the square system one to one:
 their prior is a Kronecker product, and what the noise of the data adds to each of its principal
 directions is measured by solving for a few draws of noise.
@@ -22,6 +23,7 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
+from solvers.axis_basis import AxisBasis
 from solvers.defect import defect
 from solvers.deviation import NUGGET, Deviation
 from solvers.evidence import Observed, learn_weights
@@ -31,9 +33,11 @@ from solvers.neighbour import on_functions
 from solvers.periodic_axis import PeriodicAxis
 from solvers.problem import Problem
 from solvers.resolution import Resolution
+from solvers.rounding import data_rounding
 from solvers.row_sizes import row_sizes
 from solvers.samples import Samples
 from solvers.section_basis import SectionBasis
+from solvers.spectral_weights import reweight
 from solvers.structured import Axis, Data, StructuredEquation
 from solvers.structured_evidence import structured_evidence
 from solvers.tensors import along_all, evaluate_at
@@ -90,14 +94,17 @@ def calibrate(
     if not coefficients.any():
         # Data that are all zero are most likely under a prior of amplitude zero.
         return Calibration(0.0, 0.0, math.inf)
-    if len(equation.axes) == 1:
-        amplitude, evidence = _line_evidence(equation, samples)
+    rounding = data_rounding(problem, samples.axes)
+    noise = max(NUGGET, rounding)
+    if len(equation.axes) == 1 and equation.axes[0].basis.kind == AxisBasis.kind:
+        amplitude, evidence = _line_evidence(equation, samples, noise)
     else:
-        amplitude, evidence = _tensor_evidence(equation, data, coefficients)
+        reweight(equation.axes, coefficients)
+        amplitude, evidence = _tensor_evidence(equation, data, coefficients, noise)
     scales, missed = None, None
     if all(axis.basis.kind != SectionBasis.kind for axis in equation.axes):
         prior = deviation_of(equation, terms).scales
-        scales = row_sizes(equation, data, coefficients, amplitude, terms, prior)
+        scales = row_sizes(equation, data, coefficients, amplitude, terms, prior, rounding)
         missed = defect(problem, equation, coefficients, terms)
     if resolution.worst <= _ROUNDING or not on_functions(problem):
         return Calibration(amplitude, 0.0, evidence, scales, missed)
@@ -107,7 +114,9 @@ def calibrate(
     return Calibration(amplitude, resolution.misfit, evidence, scales, missed)
 
 
-def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[float, float]:
+def _line_evidence(
+    equation: StructuredEquation, samples: Samples, nugget: float
+) -> tuple[float, float]:
     (axis,), (values,) = equation.axes, samples.values
     factors, group = axis.basis.component_factors, axis.basis.groups
     features = np.hstack(factors)
@@ -116,7 +125,7 @@ def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[floa
     points = len(axis.grid) - isinstance(axis, PeriodicAxis)
     rows = np.vstack([axis.lift[:points] @ (axis.left @ features), axis.boundary @ features])
     data = np.concatenate([samples.source[:points], *(np.atleast_1d(v) for v in values)])
-    observed = Observed(rows, data, component, nugget=NUGGET)
+    observed = Observed(rows, data, component, nugget=nugget)
     # An evaluation takes the cube of the features; a band of some hundred lines has no weights
     # worth a minute.
     learned = features.shape[1] <= _MOST_LEARNED
@@ -128,25 +137,27 @@ def _line_evidence(equation: StructuredEquation, samples: Samples) -> tuple[floa
 
 
 def _tensor_evidence(
-    equation: StructuredEquation, data: Data, coefficients: Array
+    equation: StructuredEquation, data: Data, coefficients: Array, nugget: float
 ) -> tuple[float, float]:
     # Of a rough prior the basis holds a part only; the rest would be taken for noise, and the
     # nugget for a 1e-13 of it.
     if all(axis.basis.kind != SectionBasis.kind for axis in equation.axes):
-        found = structured_evidence(equation, data, coefficients)
+        found = structured_evidence(equation, data, coefficients, nugget=nugget)
         if math.isfinite(found.log_marginal_likelihood):
             return found.amplitude, found.log_marginal_likelihood
-    return _coefficient_evidence(equation, coefficients)
+    return _coefficient_evidence(equation, coefficients, nugget)
 
 
-def _coefficient_evidence(equation: StructuredEquation, coefficients: Array) -> tuple[float, float]:
+def _coefficient_evidence(
+    equation: StructuredEquation, coefficients: Array, nugget: float = NUGGET
+) -> tuple[float, float]:
     directions, variance = [], np.ones(())
     for axis in equation.axes:
         vectors, sd, _ = scipy.linalg.svd(axis.basis.prior_factor)
         directions.append(vectors.T)
         variance = np.multiply.outer(variance, sd**2)
     generator = torch.Generator().manual_seed(0)
-    noise = equation.solve(Deviation(equation).draw_noise(_NOISE_DRAWS, generator))
+    noise = equation.solve(Deviation(equation, nugget).draw_noise(_NOISE_DRAWS, generator))
     variance = variance + np.square(along_all(directions, noise)).mean(axis=-1)
     quadratic = float(np.mean(np.square(along_all(directions, coefficients)) / variance))
     n = variance.size

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.axis_basis import AxisBasis
+from solvers.polynomial_basis import PolynomialBasis
 from solvers.section_basis import SectionBasis
 from solvers.separation import AxisOperator, Separation
 
@@ -22,7 +23,7 @@ __all__ = ["AxisDiscretisation", "Basis", "Condition"]
 
 Array = NDArray[np.float64]
 #: Functions on an interval and a prior on their coefficients.
-Basis = AxisBasis | SectionBasis
+Basis = AxisBasis | PolynomialBasis | SectionBasis
 
 # Relative size of the smallest direction of the row space. At 1e-12 a direction of A q is
 # lost, which costs a factor of up to 100 in the error.
@@ -97,6 +98,8 @@ class AxisDiscretisation:
         on_grid = [_apply(op, at_grid) for op in operators]
         on_nodes = [_apply(op, root * at_nodes) for op in operators]
         distinct = [i for i, op in enumerate(operators) if op and op not in operators[:i]]
+        if basis.kind == PolynomialBasis.kind:
+            distinct = [2]  # derivatives of polynomials are polynomials
         self.rows, rows_on_nodes, self.fill = _row_space(
             [on_grid[i] for i in distinct], [on_nodes[i] for i in distinct]
         )

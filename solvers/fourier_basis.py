@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from solvers.axis_basis import Component
 
-__all__ = ["FourierBasis", "highest_line", "strongest_lines"]
+__all__ = ["FourierBasis", "highest_line", "neighbours", "strongest_lines"]
 
 Array = NDArray[np.float64]
 
@@ -112,9 +112,8 @@ class FourierBasis:
 
     @property
     def groups(self) -> NDArray[np.intp]:
-        """Lines that share a weight: those of one octave."""
-        k = np.arange(len(self.components))
-        return np.ceil(np.log2(np.maximum(k, 1))).astype(np.intp) + (k > 0)
+        """Lines that share a weight: those within some 12 % of each other."""
+        return neighbours(len(self.components))
 
     def missing(self, x: Array, order: int) -> Array:  # noqa: ARG002 - as `SectionBasis` has it
         """Prior variance at `x` that the functions do not have: none, shape (n,)."""
@@ -148,7 +147,13 @@ class FourierBasis:
 
     @property
     def _angular(self) -> Array:
-        return 2 * math.pi * np.arange(1, len(self.components)) / self.length
+        return np.asarray(2 * math.pi / self.length * np.arange(1.0, len(self.components)))
+
+
+def neighbours(count: int) -> NDArray[np.intp]:
+    """Groups of the numbers below `count` that differ by some 12 %, one for each of the first."""
+    bands = np.floor(6 * np.log2(1 + np.arange(count)))
+    return np.unique(bands, return_inverse=True)[1]
 
 
 def highest_line(signals: Sequence[Array]) -> int:

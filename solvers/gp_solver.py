@@ -147,6 +147,9 @@ class GPSolver:
     ) -> Solution:
         """The posterior of the solution, given the equation on a uniform grid.
 
+        Where no tones explain the data and these are functions, it is given on as many Chebyshev
+        points instead.
+
         Parameters
         ----------
         problem : Problem

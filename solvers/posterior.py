@@ -16,6 +16,7 @@ from solvers.fourier_basis import FourierBasis
 from solvers.jacobian import GridTerm
 from solvers.jacobian_deviation import JacobianDeviation, deviation_of
 from solvers.periodic_axis import PeriodicAxis
+from solvers.polynomial_basis import PolynomialBasis
 from solvers.report import SolutionReport
 from solvers.section_basis import SectionBasis
 from solvers.separation import Separation
@@ -203,7 +204,9 @@ class GPPosterior:
                 basis = FourierBasis(bounds[0], bounds[1], components)
                 axes.append(PeriodicAxis(basis, grid, separation, i))
                 continue
-            if kind == AxisBasis.kind:
+            if kind == PolynomialBasis.kind:
+                basis = PolynomialBasis(bounds[0], bounds[1], components)
+            elif kind == AxisBasis.kind:
                 factor = first.astype(np.intp), second
                 basis = AxisBasis(bounds[0], bounds[1], components, factor=factor)
             else:

@@ -14,7 +14,7 @@ import numpy as np
 
 from solvers.axis_basis import Component
 
-__all__ = ["LADDER", "PriorShape"]
+__all__ = ["LADDER", "POLYNOMIALS", "PriorShape"]
 
 # Lines closer than one to an interval represent functions that are not periodic on it
 # (Fourier extension): half a cycle lets them have twice the period.
@@ -35,12 +35,16 @@ class PriorShape:
         two points per wavelength.
     lines : float
         Of a periodic axis: the share of the waves that its grid can tell from one another.
+    polynomial : bool
+        Whether polynomials on Chebyshev points stand in place of all this, where an axis is
+        not periodic and the data are functions.
     """
 
     slow: float
     tone: float
     band: float = 0.0
     lines: float = 1.0
+    polynomial: bool = False
 
     def narrowed(self) -> "PriorShape":
         """A prior of lower rank, for a grid with few points."""
@@ -81,3 +85,7 @@ LADDER = (
     PriorShape(2.0, 1.0, 1 / 8),
     PriorShape(2.0, 1.0, 1 / 4),
 )
+
+#: Where data are functions, tried once tones have failed: bumps, layers and chirps end as they do
+#: in collocation on as many points.
+POLYNOMIALS = PriorShape(0.0, 0.0, polynomial=True)

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.faces import Face
+from solvers.interpolant import chebyshev_nodes
 from solvers.neighbour import ConstantTerm, neighbour_terms
 from solvers.problem import Problem
 
-__all__ = ["Samples", "sample_problem"]
+__all__ = ["Samples", "sample_at_chebyshev", "sample_problem"]
 
 Array = NDArray[np.float64]
 
@@ -49,7 +50,19 @@ class Samples:
 
 def sample_problem(problem: Problem, grid: tuple[int, ...]) -> Samples:
     """Evaluate the data of `problem` on a uniform grid, ends included."""
+    return _sample_on(problem, problem.domain.uniform_axes(grid))
+
+
+def sample_at_chebyshev(problem: Problem, grid: tuple[int, ...]) -> Samples:
+    """The same on as many Chebyshev points, but for periodic axes, which stay uniform."""
     axes = problem.domain.uniform_axes(grid)
+    for i, (lower, upper) in enumerate(problem.domain.bounds):
+        if i not in problem.periodic:
+            axes[i] = chebyshev_nodes(grid[i], lower, upper)
+    return _sample_on(problem, axes)
+
+
+def _sample_on(problem: Problem, axes: list[Array]) -> Samples:
     terms = tuple(neighbour_terms(problem, axes))
     faces, spare = [], []
     for axis in range(problem.dimension):

@@ -14,13 +14,14 @@ from solvers.discretisation import AxisDiscretisation, Basis, Condition
 from solvers.fourier_basis import FourierBasis, highest_line, strongest_lines
 from solvers.jacobian import GridTerm
 from solvers.journal import SILENT, Journal
-from solvers.neighbour import is_its_own_neighbour
+from solvers.neighbour import is_its_own_neighbour, on_functions
 from solvers.newton import newton
 from solvers.periodic_axis import PeriodicAxis
-from solvers.prior import LADDER, PriorShape
+from solvers.polynomial_basis import PolynomialBasis
+from solvers.prior import LADDER, POLYNOMIALS, PriorShape
 from solvers.problem import Problem
 from solvers.resolution import Resolution, measure, signals_along, source_lines
-from solvers.samples import Samples
+from solvers.samples import Samples, sample_at_chebyshev
 from solvers.section_basis import SectionBasis
 from solvers.separation import separate
 from solvers.spectrum import bandwidth, characteristic_frequencies, merge_frequencies, peaks
@@ -32,8 +33,10 @@ __all__ = ["Attempt", "complain_if_unresolved", "find_frequencies", "search_prio
 Array = NDArray[np.float64]
 
 # A solution this well resolved is at the rounding of its data: wider priors would not help.
-_RESOLVED = 1e-11
+_RESOLVED, _RESOLVED_NEWTON = 1e-12, 1e-11
 _RESOLVED_ROUGH = 1e-4
+# Below the second, a prior that gains less than this has met the rounding of the data.
+_GAIN = 1.5
 # A band of lines is worth its cost, up to seconds, only where tones have failed by this much.
 _TONES_FAILED = 1e-9
 # From here on the user is told that digits are missing.
@@ -47,9 +50,10 @@ _NARROWEST = 0.01
 # For one, two and three axes. A tone more makes every axis longer by some 20 functions.
 _MOST_TONES = {1: 8, 2: 4, 3: 4}
 # Of a periodic axis: bound on its waves, and what a first guess adds to those of the data.
-_MOST_WAVES = {1: 2000, 2: 300, 3: 40}
+_MOST_WAVES = {1: 1000, 2: 300, 3: 40}
 _HARMONICS = 1.25
 _MOST_LINES = {1: 400, 2: 100, 3: 40}
+_MOST_DEGREES = {1: 1000, 2: 160, 3: 48}
 _MOST_SECTIONS = {1: 300, 2: 120, 3: 40}
 _PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
 # What is looked for beyond the grid's reach, relative to the strongest power: on whole lines,
@@ -152,7 +156,15 @@ def search_prior(
         If the best attempt leaves digits missing.
     """
     best, singular = None, ""
-    ladder = LADDER if smooth else tuple(shape for shape in LADDER if not shape.band)
+    if not smooth:
+        resolved = _RESOLVED_ROUGH
+    else:
+        plain = is_its_own_neighbour(problem) and _is_everywhere(problem)
+        resolved = _RESOLVED if plain else _RESOLVED_NEWTON
+    ladder = [shape for shape in LADDER if not shape.band]
+    if smooth:
+        everywhere = [POLYNOMIALS] if _is_everywhere(problem) else []
+        ladder += [*everywhere, *(shape for shape in LADDER if shape.band)]
     for number, shape in enumerate(ladder, start=1):
         if best is not None and shape.band and best.resolution.worst <= _TONES_FAILED:
             break
@@ -171,8 +183,12 @@ def search_prior(
             rung.record("failed", {"message": np.frombuffer(singular.encode(), np.uint8)})
             continue
         if best is None or attempt.resolution.is_better_than(best.resolution):
+            before = math.inf if best is None else best.resolution.worst
             best = attempt
-        if best.resolution.worst <= (_RESOLVED if smooth else _RESOLVED_ROUGH):
+        else:
+            before = best.resolution.worst
+        worst = best.resolution.worst
+        if worst <= resolved or (worst <= _RESOLVED_NEWTON and before < _GAIN * worst):
             break
     if best is None:
         why = "whose discrete system is singular"
@@ -291,6 +307,8 @@ def _attempt(
     smooth: bool,
     seed: int,
 ) -> Attempt:
+    if shape.polynomial:
+        samples = sample_at_chebyshev(problem, samples.shape)
     separation = separate(samples.terms, problem.dimension)
     axes: list[Axis] = []
     band = []
@@ -302,6 +320,12 @@ def _attempt(
             band.append(lines / problem.domain.lengths[i])
             continue
         ends = [Condition(face.end, face.alpha, face.beta) for face in samples.faces[i]]
+        if shape.polynomial:
+            degree = min(len(x), _MOST_DEGREES[problem.dimension])
+            polynomials = PolynomialBasis.below(degree, *problem.domain.bounds[i])
+            axes.append(AxisDiscretisation(polynomials, x, ends, separation, i))
+            band.append(degree / (2 * problem.domain.lengths[i]))
+            continue
         width = shape
         while True:
             basis = _basis(problem, i, len(x), width, frequencies[i], smooth=smooth)
@@ -346,6 +370,11 @@ def _attempt(
         steps,
         terms,
     )
+
+
+def _is_everywhere(problem: Problem) -> bool:
+    """Whether all data are functions, which have values between the grid's points too."""
+    return on_functions(problem) and all(face.field.is_function for face in problem.faces)
 
 
 def _repeats(problem: Problem, before: PriorShape, shape: PriorShape) -> bool:

@@ -149,14 +149,14 @@ def test_row_sizes_are_those_of_the_data_and_no_more_than_the_prior_says(jacobia
     C = 1e-3 * normal(np.random.default_rng(6), equation.shape)
     scales = [np.full_like(s, 1e30) for s in JacobianDeviation(jacobian).scales]
     data = equation.data_of(C)
-    sizes = row_sizes(equation, data, C, 10.0, jacobian.terms, scales)
+    sizes = row_sizes(equation, data, C, 10.0, jacobian.terms, scales, 0.0)
     terms = [Jacobian(equation, [term]).apply(C) for term in jacobian.terms]
     largest = max(np.linalg.norm(t) for t in [*terms, data.source])
     expected = largest / np.sqrt(data.source.size) / 10
     assert sizes[0].item() == pytest.approx(expected, rel=1e-2)
     small = [1e-9 * s for s in JacobianDeviation(jacobian).scales]
     for size, scale in zip(
-        row_sizes(equation, data, C, 10.0, jacobian.terms, small), small, strict=True
+        row_sizes(equation, data, C, 10.0, jacobian.terms, small, 0.0), small, strict=True
     ):
         assert (size <= 1.01 * scale).all()
 

@@ -269,8 +269,8 @@ def test_source_known_on_another_grid_is_left_out():
 
 
 def test_deviation_on_many_points_comes_from_samples():
-    problem = Problem.from_exact("u_xx + u_yy = f", SQUARE, "sin(3*x)*y + x")
-    posterior = GPSolver().solve(problem, (20, 20)).posterior
+    problem = Problem.from_exact("u_xx + u_yy = f", SQUARE, "sin(25*x)*y + x")
+    posterior = GPSolver().solve(problem, (40, 40)).posterior
     axes = SQUARE.uniform_axes((20, 20))
     std = deviation_on_grid(posterior, axes)
     few = [x[::3] for x in axes]
