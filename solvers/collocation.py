@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.constants import Interval
+from solvers.data import Field
 from solvers.equation import Derivative
 from solvers.faces import Face
 from solvers.feature_basis import FeatureBasis
 from solvers.operator import Term
-from solvers.places import GridPlaces, Places
+from solvers.outline import Held, outline
+from solvers.places import GridPlaces, Places, PointPlaces
 from solvers.problem import Problem
 from solvers.rows import AxisPart, Block, Part, Space, derivative_rows
 
@@ -46,7 +48,11 @@ class Collocation:
     axes : sequence of ndarrays
         The grid, on which data given as arrays are.
     places : Places, optional
-        Where equations are held; by default the grid, or as many of its lines as bases need.
+        Where equations are held; by default the grid, or as many of its lines as bases need, of
+        a region those of their points that are inside.
+    held : sequence of Held, optional
+        Conditions on faces and edges as they are held at points; by default those on faces are
+        held on the grid's lines and, if there is a region, those on edges where they meet it.
 
     Attributes
     ----------
@@ -59,12 +65,18 @@ class Collocation:
         space: Space,
         axes: Sequence[Array],
         places: Places | None = None,
+        held: Sequence[Held] | None = None,
     ) -> None:
         self.problem, self.space, self.axes = problem, space, tuple(axes)
         ends = {n: ends for n, ends in problem.unknown.items() if isinstance(ends, tuple)}
         self.intervals = {name: Interval(*ends[name]) for name in space.constants}
-        self._on_grid = places is None
+        self._on_grid = places is None and problem.domain.region is None
+        if problem.domain.region is not None and (places is None or held is None):
+            lines = _even_lines(problem, space, axes)
+            places = _inside(problem, lines) if places is None else places
+            held = outline(problem, lines) if held is None else held
         self.places = _thinned(problem, space, axes) if places is None else places
+        self.held = held
         self._features: dict[Derivative, Array] = {}
 
     @property
@@ -75,16 +87,31 @@ class Collocation:
     def on_functions(self) -> bool:
         """Whether sources and coefficients have values everywhere, not at a grid's points only."""
         problem = self.problem
-        return problem.source_is_function and not any(map(np.ndim, problem.data.values()))
+        data = problem.data.values()
+        arrays = any(np.ndim(v) or (isinstance(v, Field) and not v.is_function) for v in data)
+        return problem.source_is_function and not arrays
 
     def at(self, places: Places) -> "Collocation":
         """The same rows, but for equations, which are held at other places."""
-        return Collocation(self.problem, self.space, self.axes, places)
+        return Collocation(self.problem, self.space, self.axes, places, self.held)
 
     @cached_property
     def known(self) -> list[Block]:
-        """Faces and observations: linear, whatever the equation is."""
-        return [*self._faces(), *self._observations()]
+        """Faces, edges and observations: linear, whatever the equation is."""
+        conditions = self._faces() if self.held is None else map(self.rows_of, self.held)
+        return [*conditions, *self._mean(), *self._observations()]
+
+    def _mean(self) -> Iterator[Block]:
+        """Where any constant may be added to a solution at points: its mean is zero."""
+        if self.held is not None and self.problem.constant_is_free:
+            (function,), zero = self.problem.functions, (0,) * self.problem.dimension
+            rows = self.places.features(self.space.bases[function], zero)
+            yield Block("mean", rows.mean(axis=0, keepdims=True), np.zeros(1))
+
+    def rows_of(self, held: Held) -> Block:
+        """A condition that is held at points."""
+        parts = [Part(held.function, orders, weight) for orders, weight in held.terms]
+        return Block(held.name, self.space.at_points(held.points, parts), held.values)
 
     def equations(self, state: Array) -> list[Block]:
         """One block for each equation, linearised about `state`, shape (p,)."""
@@ -239,11 +266,35 @@ def _thinned(problem: Problem, space: Space, axes: Sequence[Array]) -> GridPlace
         return GridPlaces(axes, whole)
     picks = []
     for k, x in enumerate(axes):
-        ranks = [basis.axes[k].rank for basis in space.bases.values()]
-        count = int(_OVERSAMPLING * max(ranks)) + _SPARE
+        count = _lines_needed(space, k)
         if count >= len(x):
             picks.append(whole[k])
             continue
         nodes = (1 - np.cos(np.linspace(0, np.pi, count))) / 2
         picks.append(np.unique(np.round(nodes * (len(x) - 1)).astype(np.intp)))
     return GridPlaces(axes, picks)
+
+
+def _lines_needed(space: Space, k: int) -> int:
+    ranks = [basis.axes[k].rank for basis in space.bases.values()]
+    return int(_OVERSAMPLING * max(ranks)) + _SPARE
+
+
+def _even_lines(problem: Problem, space: Space, axes: Sequence[Array]) -> list[Array]:
+    """The coordinates of as many lines, evenly: where a region ends has nothing to do with ends.
+
+    Data given as arrays on a face are on all lines.
+    """
+    if any(not face.field.is_function for face in problem.faces):
+        return list(axes)
+    lines = []
+    for k, x in enumerate(axes):
+        count = min(_lines_needed(space, k), len(x))
+        lines.append(x[np.round(np.linspace(0, len(x) - 1, count)).astype(np.intp)])
+    return lines
+
+
+def _inside(problem: Problem, lines: Sequence[Array]) -> PointPlaces:
+    mask = problem.domain.contains_on_grid(lines)
+    mesh = np.meshgrid(*lines, indexing="ij")
+    return PointPlaces(np.stack([c[mask] for c in mesh], axis=1))

@@ -164,7 +164,7 @@ def _bisected_normals(piece: Piece, region: Region, points: Array, fallback: Arr
 
 
 def _height(
-    piece: Piece, points: Array, axis: int, j: int, shift: float, step: Array, rising: Array
+    piece: Piece, points: Array, axis: int, j: int, shift: float, step: Array, rising: Mask
 ) -> Array:
     """Where along `axis` the edge is, beside `points` by `shift` along axis j; NaN if nowhere."""
     beside = points.copy()

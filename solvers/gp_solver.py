@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
 from kernelgp.progress import progress_bar
 from kernelgp.random import RandomState, as_generator
 from solvers.calibration import calibrate
+from solvers.collocation_points import CollocationPoints, read_collocation
 from solvers.deviation import NUGGET
-from solvers.journal import Journal, open_journal
+from solvers.journal import Journal, fingerprint, open_journal
 from solvers.line_posterior import LinePosterior
 from solvers.line_search import search_line
 from solvers.map_posterior import MapPosterior
@@ -37,6 +38,7 @@ from solvers.row_solver import ROW_NEEDS, solve_by_rows
 from solvers.samples import Samples, sample_problem
 from solvers.seams import check_seams
 from solvers.search import find_frequencies, search_prior
+from solvers.sited import with_arrays_at_points
 from solvers.slab_journal import march
 from solvers.slabs import check_slabs
 from solvers.solution import Solution
@@ -140,12 +142,13 @@ class GPSolver:
     def solve(
         self,
         problem: Problem,
-        grid: Sequence[int],
+        grid: Sequence[int] | None = None,
         *,
+        points: Any = None,
         slabs: int | str | None = None,
         checkpoint: str | Path | None = None,
     ) -> Solution:
-        """The posterior of the solution, given the equation on a uniform grid.
+        """The posterior of the solution, given the equation on a uniform grid or at points.
 
         Where no tones explain the data and these are functions, it is given on as many Chebyshev
         points instead.
@@ -154,7 +157,11 @@ class GPSolver:
         ----------
         problem : Problem
         grid : sequence of int
-            The number of points along each axis, ends included.
+            The number of points along each axis, ends included. Of a domain with a region those
+            inside count.
+        points : array or tensor, shape (n, d), optional
+            Instead of a grid: where the equation holds, in no order. Data given as arrays then
+            have one value for each point. Conditions are held where this solver chooses.
         slabs : int or "auto", optional
             Into how many parts of its time an initial-value problem in one space dimension is
             cut, each of which starts where the one before ends. For long times, fronts and
@@ -174,7 +181,8 @@ class GPSolver:
         CheckpointError
             If that file is truncated or damaged, or of another problem, grid or solver.
         ArgumentError
-            If the kernel is not smooth enough for the equation, a condition is missing, the
+            If not one of `grid` and `points` is given, points are outside, twice there or too
+            few, the kernel is not smooth enough for the equation, a condition is missing, the
             grid is too coarse for the frequencies of the data, or the equation has no unique
             solution.
 
@@ -186,37 +194,50 @@ class GPSolver:
         started = time.perf_counter()
         if not isinstance(problem, Problem):
             raise ArgumentTypeError("problem", type(problem).__name__, "give a solvers.Problem")
-        sizes = problem.domain.check_grid(grid, minimum=_FEWEST_POINTS)
+        where = read_collocation(problem.domain, grid, points, fewest=_FEWEST_POINTS)
+        sizes = where.grid
         _check_smoothness(self.kernel, problem)
         if slabs is not None:
+            if where.points is not None:
+                given = f"{len(where.points)} scattered points and slabs={slabs!r}"
+                raise ArgumentError("points", given, "give a grid, whose points slabs share out")
             slabs = self._check_slabs(problem, sizes, slabs)
         elif self._is_smooth:
             varies = {Need.VARIABLE, Need.NONLINEAR} & problem.needs
             problem.require(self.supported - (_OF_CONSTANTS if varies else set()), "GPSolver")
         else:
             problem.require(_ROUGH, repr(self))
+            if where.points is not None:
+                remedy = "give a grid, or solve with GPSolver() as it is"
+                raise ArgumentError("points", f"{len(where.points)} scattered points", remedy)
         problem.check_conditions()
         if problem.constant_is_free:
             warnings.warn(_FREE_CONSTANT, NumericalWarning, stacklevel=2)
-        identity = {} if checkpoint is None else self._identity(problem, sizes, slabs)
+        identity = {} if checkpoint is None else self._identity(problem, where, slabs)
+        if where.points is not None:
+            problem = with_arrays_at_points(problem, where.points)
         with progress_bar("solve", visible=None if self.verbose else False) as bar:
             journal = open_journal(checkpoint, identity, bar)
             if isinstance(slabs, int):
                 with one_thread():
                     posterior = march(problem, sizes, slabs, journal, seed=self._seed())
             else:
-                posterior = self._posterior(problem, sizes, journal, started)
+                posterior = self._posterior(problem, where, journal, started)
         if self.verbose and self.method == "direct":
             print(posterior.report)  # noqa: T201 - asked for
         return Solution(problem, posterior, sizes, dtype=self.dtype)
 
     def _posterior(
-        self, problem: Problem, sizes: tuple[int, ...], journal: Journal, started: float
+        self, problem: Problem, where: CollocationPoints, journal: Journal, started: float
     ) -> Posterior:
-        if problem.needs & ROW_NEEDS:
+        sizes, points = where
+        if problem.needs & ROW_NEEDS or points is not None:
             given = _check_frequencies(self.frequencies, problem, sizes)
+            seed = self._seed()
             with one_thread():
-                return solve_by_rows(problem, sizes, given, seed=self._seed(), journal=journal)
+                return solve_by_rows(
+                    problem, sizes, given, points=points, seed=seed, journal=journal
+                )
         with one_thread():
             samples = sample_problem(problem, sizes)
             check_seams(problem, samples)
@@ -229,18 +250,23 @@ class GPSolver:
             return self._solve_structured(problem, samples, tones, journal, started)
 
     def _identity(
-        self, problem: Problem, sizes: tuple[int, ...], slabs: int | str | None
+        self, problem: Problem, where: CollocationPoints, slabs: int | str | None
     ) -> dict[str, str]:
         """What a checkpoint has to be of."""
         solver = f"{self!r}, frequencies={self.frequencies}, slabs={slabs}"
         if isinstance(self.random_state, int):
             solver += f", random_state={self.random_state}"
-        grid = " x ".join(map(str, sizes))
-        return {"problem": identify(problem, sizes), "grid": grid, "solver": solver}
+        grid = " x ".join(map(str, where.grid))
+        if where.points is not None:
+            grid = f"{len(where.points)} points ({fingerprint(where.points)})"
+        return {"problem": identify(problem, where.grid), "grid": grid, "solver": solver}
 
     def _check_slabs(self, problem: Problem, sizes: tuple[int, ...], slabs: int | str) -> int:
         if not self._is_smooth:
             raise ArgumentError("slabs", f"{slabs!r} for {self!r}", "use the default GPSolver()")
+        if problem.domain.region is not None:
+            remedy = "leave slabs out: one solve takes a region, of space and time"
+            raise ArgumentError("slabs", f"{slabs!r} for {problem.domain}", remedy)
         return check_slabs(problem, slabs, sizes)
 
     @property

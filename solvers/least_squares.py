@@ -23,7 +23,7 @@ D. J. C. MacKay, *Bayesian Interpolation*, Neural Computation 4, 1992, for γ an
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -97,6 +97,16 @@ class Fit:
     def draw(self, normal: Array) -> Array:
         """Coefficients (p, k) from the posterior, from standard normal numbers (p, k)."""
         return self.scales[:, None] * (self.white[:, None] + solve_upper(self.triangle, normal))
+
+    def times(self, factor: float) -> "Fit":
+        """The same posterior mean under a prior and a noise that are `factor` times as large."""
+        return replace(
+            self,
+            scales=factor * self.scales,
+            white=self.white / factor,
+            quadratic=self.quadratic / factor**2,
+            noise=tuple(factor * sd for sd in self.noise),
+        )
 
     def determined(self, columns: NDArray[np.intp]) -> float:
         """γ of some columns: how many of their coefficients the rows determine."""
@@ -185,6 +195,11 @@ def learn_scales(
         Bound on the number of factorisations.
     """
     scales = np.array(start, float)
+    if len(scales) == 1 and not fixed and all(block.noise is None for block in blocks):
+        # Nothing but the amplitude: noise and prior grow together, and the mean does not change.
+        found = fit(blocks, scales[groups], nugget=nugget)
+        size = float(np.square(found.white).sum())
+        return found.times(math.sqrt(size / found.determined(groups == 0))) if size else found
     blocks = [block.compressed() for block in blocks]
     for _ in range(rounds):
         found = fit(blocks, scales[groups], nugget=nugget)

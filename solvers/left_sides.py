@@ -111,8 +111,7 @@ def held_out_surprise(collocation: Collocation, found: Found, seed: int) -> floa
     """What equations leave at random points, over the deviation claimed for it; at least 1."""
     # Other points than those that the prior was chosen by.
     rng = np.random.default_rng([seed, 1])
-    bounds = np.array(collocation.problem.domain.bounds)
-    points = rng.uniform(*bounds.T, size=(_HELD_OUT, len(bounds)))
+    points = collocation.problem.domain.random_points(_HELD_OUT, rng)
     there = collocation.at(PointPlaces(points))
     worst = 1.0
     for i, block in enumerate(there.equations(found.state)):

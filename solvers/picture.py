@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kernelgp import plotting
 from kernelgp.errors import ArgumentError
+from solvers.masked import blanked, exact_on_grid
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
 from solvers.table import deviation_on_grid
@@ -44,12 +45,12 @@ def _draw_line(
 ) -> Path:
     (axis,), (bounds,), (n,) = problem.axes, problem.domain.bounds, grid
     x = np.linspace(*bounds, max(1001, 8 * n))
-    mean = posterior.mean_on_grid([x], (0,))
+    mean = blanked(problem, [x], posterior.mean_on_grid([x], (0,)))
     std = None
     if has_deviation(posterior):
         sparse = np.linspace(*bounds, 501)
         std = np.interp(x, sparse, posterior.std(sparse[:, None], (0,)))
-    exact = problem.exact(x[:, None]) if problem.has_exact else None
+    exact = exact_on_grid(problem, [x]) if problem.has_exact else None
     rows = 1 if std is None and exact is None else 2
     figure, panels = plotting.grid_of_axes(rows, 1, width=9.0, height=2.4)
     top, bottom = panels[0, 0], panels[-1, 0]
@@ -88,19 +89,18 @@ def _draw_square(problem: Problem, posterior: Posterior, path: str | Path) -> Pa
     window = [_window(problem, posterior, k) for k in (0, 1)]
     detail = "" if window == list(bounds) else ", lower left corner"
     shown = [np.linspace(lo, hi, _PIXELS) for lo, hi in window]
-    solution = posterior.mean_on_grid(shown, (0, 0))
+    solution = blanked(problem, shown, posterior.mean_on_grid(shown, (0, 0)))
     rest = iter(panels[0])
     _image(next(rest), problem, f"solution{detail}", solution, window)
     if problem.has_exact:
-        mesh = np.meshgrid(*axes, indexing="ij")
-        exact = problem.exact(np.stack([c.ravel() for c in mesh], axis=1)).reshape(mesh[0].shape)
-        error = abs(posterior.mean_on_grid(axes, (0, 0)) - exact)
+        error = abs(posterior.mean_on_grid(axes, (0, 0)) - exact_on_grid(problem, axes))
         _image(next(rest), problem, "|error|", error, bounds)
     elif problem.source_is_function:
         residual, _ = residual_on(problem, posterior, axes)
         _image(next(rest), problem, "|residual of the equation|", abs(residual), bounds)
     if has_deviation(posterior):
-        std = deviation_on_grid(posterior, problem.domain.uniform_axes([101, 101]))
+        fewer = problem.domain.uniform_axes([101, 101])
+        std = blanked(problem, fewer, deviation_on_grid(posterior, fewer))
         _image(next(rest), problem, "standard deviation", std, bounds)
     figure.suptitle(problem.equation.text)
     return plotting.save(figure, path)

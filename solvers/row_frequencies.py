@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 from solvers.problem import Problem
 from solvers.spectrum import characteristic_frequencies, merge_frequencies, peaks
 
-__all__ = ["row_frequencies"]
+__all__ = ["MOST_TONES", "PEAK_FLOOR", "row_frequencies"]
 
 Array = NDArray[np.float64]
 
-_MOST_TONES = {1: 8, 2: 3, 3: 2}
-_PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
+MOST_TONES = {1: 8, 2: 3, 3: 2}
+PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
 
 
 def row_frequencies(
-    problem: Problem, axes: Sequence[Array], given: Mapping[str, Sequence[float]]
+    problem: Problem,
+    axes: Sequence[Array],
+    given: Mapping[str, Sequence[float]],
+    candidates: Sequence[Sequence[float]] | None = None,
+    at: Array | None = None,
 ) -> tuple[list[float], ...]:
     """The tones of each axis, in cycles per unit, the strongest first.
 
@@ -34,6 +38,11 @@ def row_frequencies(
         The grid.
     given
         For some axes, what the user says.
+    candidates
+        For each axis the frequencies of the data, the strongest first; by default those that
+        sources and faces have on the grid.
+    at : ndarray, shape (n, d), optional
+        Where coefficients that vary are looked at, if not on the grid.
     """
     d, lengths = problem.dimension, problem.domain.lengths
     found = []
@@ -41,14 +50,17 @@ def row_frequencies(
         if name in given:
             found.append(list(given[name]))
             continue
-        strongest = peaks(_signals(problem, axes, k), lengths[k], floor=_PEAK_FLOOR[d])
-        candidates = [frequency for _, frequency in strongest]
-        found.append(merge_frequencies(candidates, lengths[k], limit=_MOST_TONES[d]))
-    own = [_own(problem, axes, k, found) for k in range(d)]
+        if candidates is None:
+            strongest = peaks(_signals(problem, axes, k), lengths[k], floor=PEAK_FLOOR[d])
+            data = [frequency for _, frequency in strongest]
+        else:
+            data = candidates[k]
+        found.append(merge_frequencies(data, lengths[k], limit=MOST_TONES[d]))
+    own = [_own(problem, axes, k, found, at) for k in range(d)]
     return tuple(
         tones
         if name in given
-        else merge_frequencies(more, length, known=tones, limit=_MOST_TONES[d] + 1)
+        else merge_frequencies(more, length, known=tones, limit=MOST_TONES[d] + 1)
         for name, length, tones, more in zip(problem.axes, lengths, found, own, strict=True)
     )
 
@@ -71,7 +83,11 @@ def _signals(problem: Problem, axes: Sequence[Array], k: int) -> list[Array]:
 
 
 def _own(
-    problem: Problem, axes: Sequence[Array], k: int, found: Sequence[Sequence[float]]
+    problem: Problem,
+    axes: Sequence[Array],
+    k: int,
+    found: Sequence[Sequence[float]],
+    at: Array | None,
 ) -> list[float]:
     """Of the waves that the equations without sources admit along axis k."""
     d = problem.dimension
@@ -81,7 +97,7 @@ def _own(
     waves = [0.0] if d == 1 else [0.0, *found[1 - k]]
     frequencies: list[float] = []
     for wave in waves:
-        symbol = _determinant(_symbols(problem, axes, k, wave))
+        symbol = _determinant(_symbols(problem, axes, k, wave, at))
         frequencies += characteristic_frequencies(symbol, length)
     # What the grid cannot carry only makes its basis longer.
     most = (len(axes[k]) - 1) / (2 * length)
@@ -89,7 +105,7 @@ def _own(
 
 
 def _symbols(
-    problem: Problem, axes: Sequence[Array], k: int, wave: float
+    problem: Problem, axes: Sequence[Array], k: int, wave: float, at: Array | None
 ) -> list[list[NDArray[np.complex128]]]:
     """For each equation and function a polynomial in d/dx_k, lowest power first."""
     rows = []
@@ -99,7 +115,7 @@ def _symbols(
             order = max((term.orders[k] for term in operator.terms), default=0)
             symbol = np.zeros(order + 1, complex)
             for term in operator.terms:
-                values = term.on_grid(axes)
+                values = term.on_grid(axes) if at is None else term(*at.T)
                 middle = (float(np.min(values)) + float(np.max(values))) / 2
                 other = term.orders[1 - k] if problem.dimension == 2 else 0
                 symbol[term.orders[k]] += middle * (2j * math.pi * wave) ** other

@@ -23,7 +23,9 @@ from solvers.gauss_newton import Found, solve_rows
 from solvers.journal import SILENT, Journal
 from solvers.least_squares import NUGGET, Fit, fit, learn_scales
 from solvers.left_sides import left_overs
+from solvers.outline import Held
 from solvers.places import GridPlaces, Places
+from solvers.point_resolution import measure_at_points
 from solvers.prior import LADDER, PriorShape
 from solvers.problem import Problem
 from solvers.resolution import Resolution
@@ -85,6 +87,7 @@ def search_rows(
     tones: tuple[list[float], ...],
     *,
     places: Places | None = None,
+    held: Sequence[Held] | None = None,
     seed: int = 0,
     journal: Journal = SILENT,
 ) -> RowAttempt:
@@ -97,8 +100,8 @@ def search_rows(
         The grid.
     tones
         Frequencies of each axis, in cycles per unit.
-    places
-        Where equations are held, if not on the grid.
+    places, held
+        Where equations and conditions are held, if not on the grid.
     seed
         For the points at which attempts are judged.
     journal
@@ -116,7 +119,7 @@ def search_rows(
     NumericalWarning
         If the prior had to be cut short for the number of its functions.
     """
-    search = _Search(problem, axes, tones, places, seed, journal)
+    search = _Search(problem, axes, tones, places, held, seed, journal)
     best = search.by_evidence() if problem.observations else search.by_ladder()
     search.complain(best)
     return best
@@ -129,11 +132,13 @@ class _Search:
         axes: Sequence[Array],
         tones: tuple[list[float], ...],
         places: Places | None,
+        held: Sequence[Held] | None,
         seed: int,
         journal: Journal,
     ) -> None:
         self.problem, self.axes, self.tones = problem, tuple(axes), tones
-        self.places, self.seed, self.journal = places, seed, journal
+        self.places, self.held = places, held
+        self.seed, self.journal = seed, journal
         self.cut = 0.0
 
     def by_ladder(self) -> RowAttempt:
@@ -228,7 +233,7 @@ class _Search:
         return RowAttempt(collocation, found, resolution, nugget, number, band)
 
     def _collocation(self, space: Space) -> Collocation:
-        return Collocation(self.problem, space, self.axes, self.places)
+        return Collocation(self.problem, space, self.axes, self.places, self.held)
 
     def _scales(self, space: Space) -> list[float]:
         return [1.0] * len(space.slices)
@@ -341,6 +346,8 @@ def observed_evidence(found: Fit, nugget: float) -> float:
 
 def measure_rows(collocation: Collocation, state: Array, seed: int) -> Resolution:
     """What equations leave at random points, and what conditions leave on faces."""
+    if collocation.held is not None:
+        return measure_at_points(collocation, state, seed)
     problem, space = collocation.problem, collocation.space
     rng = np.random.default_rng(seed)
     axes = list(collocation.axes)

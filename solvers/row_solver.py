@@ -4,21 +4,23 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solvers.collocation_posterior import CollocationPosterior
 from solvers.journal import SILENT, Journal
 from solvers.left_sides import held_out_surprise
 from solvers.needs import Need
-from solvers.places import Places
 from solvers.problem import Problem
 from solvers.report import SolutionReport
-from solvers.row_frequencies import row_frequencies
 from solvers.row_search import RowAttempt, observed_evidence, search_rows
+from solvers.setting import read_setting
 
 __all__ = ["ROW_NEEDS", "solve_by_rows"]
 
 #: What only rows can take.
-ROW_NEEDS = frozenset({Need.OBSERVATIONS, Need.SYSTEM, Need.UNKNOWN})
+ROW_NEEDS = frozenset({Need.OBSERVATIONS, Need.SYSTEM, Need.UNKNOWN, Need.REGION})
+
+Array = NDArray[np.float64]
 
 # Where equations hold to this, what is left is rounding, of which the nugget knows.
 _ROUNDING = 1e-11
@@ -33,7 +35,7 @@ def solve_by_rows(
     grid: Sequence[int],
     given: Mapping[str, Sequence[float]],
     *,
-    places: Places | None = None,
+    points: Array | None = None,
     seed: int = 0,
     journal: Journal = SILENT,
 ) -> CollocationPosterior:
@@ -46,7 +48,7 @@ def solve_by_rows(
         Sizes along the axes.
     given
         Frequencies of some axes.
-    places
+    points : ndarray, shape (n, d), optional
         Where equations are held, if not on the grid.
     seed
     journal
@@ -62,10 +64,17 @@ def solve_by_rows(
     ConvergenceWarning, NumericalWarning
     """
     started = time.perf_counter()
-    axes = problem.domain.uniform_axes(grid)
-    tones = row_frequencies(problem, axes, given)
-    best = search_rows(problem, axes, tones, places=places, seed=seed, journal=journal)
-    return _posterior(problem, grid, tones, best, seed, started)
+    setting = read_setting(problem, grid, given, points)
+    best = search_rows(
+        setting.problem,
+        setting.axes,
+        setting.tones,
+        places=setting.places,
+        held=setting.held,
+        seed=seed,
+        journal=journal,
+    )
+    return _posterior(problem, grid, setting.tones, best, seed, started)
 
 
 def _posterior(

@@ -36,10 +36,12 @@ _SPREAD, _FINER = 7, 2
 _PADDING = 2
 # Slower content, in cycles in the whole interval, belongs to the component of frequency zero.
 _SLOWEST = 3.0
+_SPREAD_OUT = 0.1
 # Half a cycle is an amplitude that varies.
 _STANDING = 0.5
-# A fit is over when this is left of the values, or a tone takes less than that out.
-_EXPLAINED, _LEAST_GAIN = 1e-10, 0.95
+# A fit is over when this is left of the values on 1, 2 and 3 axes, or a tone takes out less
+# than that.
+_EXPLAINED, _LEAST_GAIN = {1: 1e-10, 2: 1e-6, 3: 1e-4}, 0.95
 # More points would tell nothing new, and take longer.
 _MOST_POINTS = 4000
 # Chance that the highest peak of pure noise is taken for a tone.
@@ -49,7 +51,12 @@ _SLOW_DEGREE, _TONE_DEGREE = {1: 16, 2: 8, 3: 5}, {1: 8, 2: 4, 3: 2}
 
 
 def scattered_tones(
-    points: Array, values: Array, bounds: Sequence[tuple[float, float]], *, limit: int
+    points: Array,
+    values: Array,
+    bounds: Sequence[tuple[float, float]],
+    *,
+    limit: int,
+    floor: float = 0.0,
 ) -> list[list[float]]:
     """For each axis the frequencies of values at scattered points, the strongest first.
 
@@ -61,6 +68,9 @@ def scattered_tones(
         Of the box the points are in.
     limit : int
         Of the number of frequencies of an axis.
+    floor : float
+        What is left of the values when the search ends, relative to their size, if that is more
+        than can be told from what is slow.
 
     Returns
     -------
@@ -76,6 +86,15 @@ def scattered_tones(
     [20, 33]
     """
     lower, upper = np.array(bounds).T
+    # Along an axis on which the points do not spread, every frequency fits.
+    spread = np.ptp(points, axis=0) > _SPREAD_OUT * (upper - lower)
+    if not spread.all():
+        used = np.flatnonzero(spread)
+        inner = [bounds[k] for k in used.tolist()]
+        if not inner:
+            return [[] for _ in bounds]
+        found = iter(scattered_tones(points[:, used], values, inner, limit=limit, floor=floor))
+        return [next(found) if there else [] for there in spread]
     if len(points) > _MOST_POINTS:
         chosen = np.random.default_rng(0).choice(len(points), _MOST_POINTS, replace=False)
         points, values = points[chosen], values[chosen]
@@ -85,7 +104,8 @@ def scattered_tones(
     size = float(np.linalg.norm(values))
     columns = _amplitudes(unit, _degree(_SLOW_DEGREE[d], n, d))
     left = _left_over(columns, values)
-    while 0 < _EXPLAINED * size < np.linalg.norm(left):
+    floor = max(floor, _EXPLAINED[d])
+    while 0 < floor * size < np.linalg.norm(left):
         peak = _highest_peak(unit, left)
         new = [abs(k) > _SLOWEST and _is_clear(k, t) for k, t in zip(peak, tones, strict=True)]
         for k, found, clear in zip(peak, tones, new, strict=True):

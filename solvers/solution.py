@@ -18,6 +18,7 @@ from solvers.function_solution import FunctionSolution
 from solvers.left_sides import left_overs, values_at
 from solvers.picture import draw
 from solvers.places import PointPlaces
+from solvers.point_verdict import is_judged_at_points, judge_at_points
 from solvers.points import read_points
 from solvers.problem import Problem
 from solvers.protocol import Posterior, posterior_of
@@ -201,7 +202,9 @@ class Solution:
         """
         seed = int(torch.randint(2**31, (1,), generator=as_generator(random_state)))
         rng = np.random.default_rng(seed)
-        return judge(self.problem, self.posterior, self.grid, rtol=rtol, rng=rng)
+        at_points = is_judged_at_points(self.problem)
+        judged = judge_at_points if at_points else judge
+        return judged(self.problem, self.posterior, self.grid, rtol=rtol, rng=rng)
 
     def to_xarray(self, grid: Sequence[int] | None = None) -> "xarray.Dataset":
         """Mean, deviation and source on a uniform grid, with the axes as coordinates.

@@ -9,10 +9,19 @@ from numpy.typing import NDArray
 
 from solvers.data import ArrayField, LostField
 from solvers.faces import Face
+from solvers.masked import source_on_grid
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
 
-__all__ = ["PER_CELL", "Check", "Verdict", "judge", "residual_on"]
+__all__ = [
+    "PER_CELL",
+    "Check",
+    "Verdict",
+    "calibration_checks",
+    "judge",
+    "residual_on",
+    "wavelength_checks",
+]
 
 Array = NDArray[np.float64]
 
@@ -111,12 +120,12 @@ def judge(
     mean = posterior.mean_on_grid(fine, (0,) * problem.dimension)
     size = float(np.abs(mean).max())
     checks += _boundary_checks(problem, posterior, grid, fine, size, rtol)
-    checks += _wavelength_checks(problem, posterior, grid)
+    checks += wavelength_checks(problem, posterior, grid)
     if problem.has_exact:
         exact = problem.exact(_product(fine)).reshape(mean.shape)
         error = float(np.linalg.norm(mean - exact)) / _norm(exact)
         checks.append(Check("relative error against the exact solution", error, rtol))
-        checks += _calibration_checks(problem, posterior, rng)
+        checks += calibration_checks(problem, posterior, rng)
     return Verdict(tuple(checks))
 
 
@@ -124,7 +133,7 @@ def residual_on(
     problem: Problem, posterior: Posterior, axes: Sequence[Array]
 ) -> tuple[Array, float]:
     """Left side minus source on the product of axes, and the size of the largest term."""
-    source = problem.source_on_grid(axes)
+    source = source_on_grid(problem, axes)
     size = _rms(posterior.mean_on_grid(axes, (0,) * problem.dimension))
     left, scale = np.zeros_like(source), _rms(source)
     for term in problem.operator.terms:
@@ -199,9 +208,10 @@ def _face_error(problem: Problem, posterior: Posterior, face: Face, axes: list[A
     return float(np.abs(found - face.value_on_grid(others)).max())
 
 
-def _wavelength_checks(
+def wavelength_checks(
     problem: Problem, posterior: Posterior, grid: Sequence[int]
 ) -> Iterator[Check]:
+    """Whether the grid carries the frequencies found."""
     frequencies = getattr(posterior.report, "frequencies", None) or {}
     for axis, n, length in zip(problem.axes, grid, problem.domain.lengths, strict=True):
         found = np.abs(np.asarray(frequencies.get(axis, ()), dtype=np.float64))
@@ -211,13 +221,13 @@ def _wavelength_checks(
             yield Check(what, value, _POINTS_PER_WAVELENGTH, at_least=True)
 
 
-def _calibration_checks(
+def calibration_checks(
     problem: Problem, posterior: Posterior, rng: np.random.Generator
 ) -> Iterator[Check]:
+    """Whether errors are as large as the deviation says, where the truth is known."""
     if not has_deviation(posterior):
         return
-    lower, upper = np.array(problem.domain.bounds).T
-    points = rng.uniform(lower, upper, size=(_CALIBRATION_POINTS, problem.dimension))
+    points = problem.domain.random_points(_CALIBRATION_POINTS, rng)
     orders = (0,) * problem.dimension
     error = np.abs(posterior.mean(points, orders) - problem.exact(points))
     coverage = float(np.mean(error <= 2 * posterior.std(points, orders)))
