@@ -6,6 +6,7 @@ Errors are carried along as an ensemble: what the equation and the start leave, 
 propagated by the linearised equation.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ from solvers.slabs.conditions import (
     sides_of,
     start_after,
 )
-from solvers.slabs.errors import draw_errors
+from solvers.slabs.errors import draw_errors, function_size, own_error
 from solvers.slabs.layers import find_layers
 from solvers.slabs.layout import Layout
 from solvers.slabs.newton import SlabResult, solve_slab
@@ -37,25 +38,42 @@ Array = NDArray[np.float64]
 
 # Relative residual between the nodes that is aimed at.
 _WANTED = 1e-8
+# Of the errors carried along: what a slab may add.
+_SHARE = 1.0
 # Above this a slab is cut even if time is resolved: one stretched axis may not suit all of it.
 _POOR = 1e-5
-# How often a slab may be halved.
-_MOST_CUTS = 6
+# How often a slab may be halved: where Newton's method finds nothing, and where it does.
+_MOST_CUTS, _FEW_CUTS = 6, 3
+# A slab is at most so much longer than the one before it.
+_GROWTH = 2.01
 _MEMBERS = 24
 _FINER = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One slab, solved."""
+    """One slab, solved.
+
+    Attributes
+    ----------
+    own, carried : float
+        The size of the errors that the residual makes, and of those at the start.
+    """
 
     system: SlabSystem
     result: SlabResult
     start: Start
     residuals: Residuals
+    own: float
+    carried: float
+
+    def is_resolved(self, wanted: float) -> bool:
+        return self.result.converged and self.residuals.relative <= wanted
 
     def is_good(self, wanted: float) -> bool:
-        return self.result.converged and self.residuals.relative <= wanted
+        """Whether the equation holds, or what it leaves is less than the start brings along."""
+        negligible = self.result.converged and self.own <= _SHARE * self.carried
+        return negligible or self.is_resolved(wanted)
 
     @property
     def is_too_long(self) -> bool:
@@ -121,11 +139,14 @@ class March:
         DivergenceError
             If Newton's method finds no solution in the shortest slab.
         """
+        if before is not None and cuts and stop - start > _GROWTH * (before.stop - before.start):
+            yield from self._halves(start, stop, before, cuts - 1, None)
+            return
         warp = before.space.warp if before is not None else self._plain
         wanted = max(_WANTED, before.accepted if before is not None else 0.0)
         best, tried = self._step(start, stop, before, warp), [warp]
         for _ in range(2):
-            if best.is_good(wanted) or best.is_too_long:
+            if best.is_resolved(wanted) or best.is_too_long:
                 break
             # First what is steep at the start, then what is steep at the end of this attempt.
             source = before if before is not None and len(tried) == 1 else best.bare
@@ -135,23 +156,25 @@ class March:
                 again = self._step(start, stop, before, warp)
                 best = again if again.is_better_than(best) else best
         residual = best.residuals.relative
-        if cuts and not best.is_good(wanted) and (best.is_too_long or residual > _POOR):
+        may_cut = cuts > (_MOST_CUTS - _FEW_CUTS if best.result.converged else 0)
+        if may_cut and not best.is_good(wanted) and (best.is_too_long or residual > _POOR):
             yield from self._halves(start, stop, before, cuts - 1, best)
         elif best.result.converged:
-            tracked = 2 * residual if not best.is_good(wanted) else min(wanted, 10 * residual)
+            tracked = min(wanted, 10 * residual) if best.is_resolved(wanted) else 2 * residual
             yield self._finished(best, tracked)
         else:
             raise _failure(best)
 
     def _halves(
-        self, start: float, stop: float, before: Piece | None, cuts: int, whole: "Step"
+        self, start: float, stop: float, before: Piece | None, cuts: int, whole: "Step | None"
     ) -> Iterator[Piece]:
         middle = (start + stop) / 2
         for a, b in ((start, middle), (middle, stop)):
             for piece in self.run(a, b, before, cuts):
                 # Where half the time leaves as much, time is not what is missing.
-                if whole.result.converged and piece.residual > whole.residuals.relative / 4:
-                    accepted = max(piece.accepted, 2 * whole.residuals.relative)
+                left = whole.residuals.relative if whole and whole.result.converged else math.inf
+                if piece.residual > left / 4:
+                    accepted = max(piece.accepted, 2 * left)
                     piece = replace(piece, accepted=accepted)
                 before = piece
                 yield piece
@@ -187,7 +210,9 @@ class March:
         result = solve_slab(system, _guesses(system, known, given.coefficients, before))
         rng = np.random.default_rng(self._seed)
         residuals = measure(layout, space, time, result.coefficients, rng)
-        return Step(system, result, given, residuals)
+        own = own_error(system, result, residuals, rng)
+        carried = np.hypot(function_size(space, given.errors), np.max(given.misfit))
+        return Step(system, result, given, residuals, own, float(carried))
 
     def _space(self, warp: Warp, before: Piece | None) -> SpaceAxis:
         if warp not in self._spaces:
