@@ -1,7 +1,9 @@
 """Commands and exit codes: 0 is success, 1 a failure told in one line, 2 wrong usage."""
 
+import os
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kernelgp.cli import fit as fitting
 from kernelgp.cli import info as installation
 from kernelgp.cli import solve as solving
-from kernelgp.errors import ArgumentError
+from kernelgp.errors import ArgumentError, LostRankError
 from kernelgp.progress import progress_bar
 from solvers import gallery
 
@@ -35,6 +38,10 @@ def main() -> None:
         app()
     # Ours say what to do; of the system's the reason is enough. Anything else is a bug, in
     # here or in the user's file, and keeps its traceback.
+    except LostRankError as error:
+        typer.echo(f"kernelgp: {error}", err=True)
+        sys.stderr.flush()
+        os._exit(1)  # at a usual exit torch would wait for the process that is gone
     except (ArgumentError, OSError) as error:
         typer.echo(f"kernelgp: {error}", err=True)
         sys.exit(1)
@@ -91,11 +98,66 @@ def solve(
         if out is not None:
             bar.advance("drawing and writing")
             lines += [("wrote", str(p)) for p in solving.write(solution, verdict, out, name)]
-    for label, value in lines:
-        typer.echo(f"{label:<18} {value}")
+    _tell(lines)
     if not verdict:
         typer.echo(f"kernelgp: {verdict}", err=True)
         raise typer.Exit(1)
+
+
+@app.command()
+def fit(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA.csv", help="A table with names in its first line.")
+    ],
+    target: Annotated[str, typer.Option(metavar="NAME", help="The column to predict.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the model.")],
+    estimator: Annotated[
+        str, typer.Option(metavar="NAME", help="GPRegressor, GPClassifier or another estimator.")
+    ] = "GPRegressor",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter of the estimator, such as method=iterative; may be repeated.",
+        ),
+    ] = None,
+) -> None:
+    """Fit an estimator to all other columns of a CSV file and write the model.
+
+    For example: kernelgp fit houses.csv --target price --out price.gp
+
+    Text columns become one column for each value (one-hot). Blank numbers become the median of
+    their column; rows without a target are left out of a regression. The same command under
+    torchrun shares the work over its processes: torchrun --nproc-per-node 2 -m kernelgp.cli fit ...
+    """
+    with fitting.processes() as team:
+        model, lines = fitting.fit(
+            data, target, estimator, fitting.parse_settings(settings or []), team
+        )
+        if team.is_first:
+            lines.append(("wrote", str(model.save(out))))
+            _tell(lines)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.gp", help="What kernelgp fit wrote.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA.csv", help="A table with the columns of the fit.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="Where to write the predictions.")],
+) -> None:
+    """Predict for each row of a CSV file: mean and standard deviation, or class probabilities.
+
+    For example: kernelgp predict price.gp new.csv --out predictions.csv
+
+    The standard deviation is that of a new observation, noise included.
+    """
+    with fitting.processes() as team:
+        lines = fitting.predict(model, data, out, team)
+        if team.is_first:
+            _tell(lines)
 
 
 @app.command()
@@ -135,6 +197,11 @@ def info() -> None:
             broken |= bool(fact.remedy) and fact.name in ("dense", "tiled")
     if broken:
         raise typer.Exit(1)
+
+
+def _tell(lines: Iterable[tuple[str, str]]) -> None:
+    for label, value in lines:
+        typer.echo(f"{label:<18} {value}")
 
 
 def _print(table: Table) -> None:

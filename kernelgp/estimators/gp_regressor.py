@@ -88,6 +88,10 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         Of subsamples, restarts and probes.
     verbose : bool, default=False
         Whether to show progress, on a terminal only.
+    distributed : bool, default=False
+        Whether the processes of the default `torch.distributed` group share the products where it
+        iterates. All of them then make the same calls with the same data, and each has the whole
+        answer. Without a group there is one process.
 
     Attributes
     ----------
@@ -158,6 +162,7 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         dtype: Any = None,
         random_state: RandomState = None,
         verbose: bool = False,
+        distributed: bool = False,
     ) -> None:
         self.kernel = kernel
         self.noise = noise
@@ -175,6 +180,7 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         self.dtype = dtype
         self.random_state = random_state
         self.verbose = verbose
+        self.distributed = distributed
 
     def fit(
         self,
@@ -241,6 +247,7 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             dtype=as_dtype(self.dtype),
             generator=as_generator(self.random_state),
             visible=None if self.verbose else False,
+            distributed=bool(self.distributed),
         )
 
     def _keep(self, fitted: Fitted, settings: Settings) -> Self:

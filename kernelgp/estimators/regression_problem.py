@@ -51,6 +51,7 @@ class Settings:
     dtype: torch.dtype | None
     generator: torch.Generator
     visible: bool | None
+    distributed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +170,7 @@ class Problem:
             one_noise=noise.is_one and weights is None,
             dtype=settings.dtype,
             seed=seed,
+            distributed=settings.distributed,
         )
         parts = (
             x,

@@ -65,6 +65,7 @@ def choose_covariance(
     one_noise: bool,
     dtype: torch.dtype | None,
     seed: int,
+    distributed: bool = False,
 ) -> TrainingCovariance:
     """The covariance of the rows of `x` under a kernel, by the method asked for.
 
@@ -74,6 +75,8 @@ def choose_covariance(
         Whether all rows have the same variance of noise.
     dtype
         Of the tiles where it iterates; None is float32.
+    distributed
+        Whether the processes of the default group share the products where it iterates.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def choose_covariance(
         return ToeplitzCovariance(x, unit)
     if method == "cholesky" or (method != "iterative" and len(x) <= LARGEST_DENSE):
         return DenseCovariance(x, unit)
-    return IterativeCovariance(_narrow(x, kernel, dtype), unit, seed)
+    return IterativeCovariance(_narrow(x, kernel, dtype), unit, seed, distributed=distributed)
 
 
 def _narrow(x: Tensor, kernel: Any, dtype: torch.dtype | None) -> Tensor:

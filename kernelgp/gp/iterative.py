@@ -22,6 +22,7 @@ from kernelgp.gp.covariance import (
     operator,
 )
 from kernelgp.operators import NoisyKernelOperator
+from kernelgp.operators.sharded import share_out
 
 __all__ = ["IterativeCovariance", "IterativeFactor"]
 
@@ -81,15 +82,21 @@ class IterativeCovariance(TrainingCovariance):
         What the kernel is divided by.
     seed
         Of the probes.
+    distributed
+        Whether the processes of the default group share the products.
     """
 
     method: ClassVar[str] = "iterative"
 
-    def __init__(self, x: Tensor, unit: float = 1.0, seed: int = 0) -> None:
-        self.x, self.unit, self.seed = x, unit, seed
+    def __init__(
+        self, x: Tensor, unit: float = 1.0, seed: int = 0, *, distributed: bool = False
+    ) -> None:
+        self.x, self.unit, self.seed, self.distributed = x, unit, seed, distributed
 
     def _operator(self, kernel: Any, noise: Tensor) -> NoisyKernelOperator:
         base = operator(kernel, self.x, None, 1 / self.unit)
+        if self.distributed:
+            base = share_out(base)
         return NoisyKernelOperator(base, noise.to(self.x))
 
     @override

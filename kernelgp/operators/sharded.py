@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from linear_operator import LinearOperator, to_linear_operator
 from linear_operator.functions._matmul import Matmul
 from torch import Tensor
@@ -19,7 +20,7 @@ from kernelgp.operators.positive_definite import PositiveDefinite
 from kernelgp.operators.ranks import Ranks
 from kernelgp.operators.shares import Share, share_of
 
-__all__ = ["ShardedOperator"]
+__all__ = ["ShardedOperator", "share_out"]
 
 
 class ShardedOperator(PositiveDefinite):
@@ -247,6 +248,13 @@ class ShardedOperator(PositiveDefinite):
 
     def __repr__(self) -> str:
         return f"ShardedOperator({self.op!r}, rank {self.team.rank} of {self.team.size})"
+
+
+def share_out(op: LinearOperator) -> LinearOperator:
+    """`op` over the processes of the default group; `op` itself where there is only this one."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return op
+    return ShardedOperator(op)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
