@@ -5,7 +5,7 @@ others are held at points. What is nonlinear, unknown parameters included, is li
 state, which is a vector of coefficients of all unknowns.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -82,6 +82,49 @@ class Collocation:
     @property
     def is_linear(self) -> bool:
         return is_linear(self.problem)
+
+    @cached_property
+    def own(self) -> NDArray[np.bool_]:
+        """Which columns are of functions, not of parameters, shape (p,)."""
+        own = np.zeros(self.space.size, bool)
+        for name in self.problem.functions:
+            own[self.space.slices[name]] = True
+        return own
+
+    @property
+    def has_parameters(self) -> bool:
+        return bool(self.problem.unknown)
+
+    def parameters(self, state: Array) -> dict[str, Array]:
+        """The coefficients of every parameter in a state."""
+        return {name: state[self.space.slices[name]] for name in self.problem.unknown}
+
+    def with_parameters(self, parameters: Mapping[str, Array]) -> Array:
+        """A state of these parameters, and functions that are zero."""
+        state = np.zeros(self.space.size)
+        for name, values in parameters.items():
+            state[self.space.slices[name]] = values
+        return state
+
+    @property
+    def is_semilinear(self) -> bool:
+        """Whether functions enter linearly where parameters are known."""
+        functions = set(self.problem.functions)
+        for part in self.problem.nonlinears:
+            symbols = part.symbols if part is not None else {}
+            own = {symbol for d, symbol in symbols.items() if d.function in functions}
+            slopes = part.slope_expressions if part is not None else {}
+            for derivative, slope in slopes.items():
+                if derivative.function in functions and slope.free_symbols & own:
+                    return False
+        return True
+
+    @property
+    def constants_only(self) -> bool:
+        """Whether constants that multiply functions are all that is unknown besides them."""
+        fields = set(self.space.bases) - set(self.problem.functions)
+        bound = any(self.problem.nonlinears)
+        return bool(bound and self.intervals and self.problem.observations) and not fields
 
     @property
     def on_functions(self) -> bool:

@@ -33,17 +33,19 @@ from numpy.typing import NDArray
 
 from solvers.rows import Block
 
-__all__ = ["Fit", "fit", "learn_scales"]
+__all__ = ["NUGGET", "Fit", "fit", "learn_scales", "observed_evidence", "solve_upper"]
 
 Array = NDArray[np.float64]
 
 # Standard deviation of an exact row, relative to its prior deviation: its values are rounded.
 NUGGET = 1e-13
 _MOST_ROUNDS = 25
-# Of a logarithm: less changes a deviation by less than a hundredth.
-_SETTLED = 0.01
+# Of a logarithm, in one step; what is left to go may be ten times as much.
+_SETTLED = 2e-3
 # A round moves no scale by more than this factor, in deviation.
 _LARGEST_MOVE = 30.0
+# Of a secant's step, in fixed-point steps.
+_LONGEST_LEAP = 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,30 +202,60 @@ def learn_scales(
         found = fit(blocks, scales[groups], nugget=nugget)
         size = float(np.square(found.white).sum())
         return found.times(math.sqrt(size / found.determined(groups == 0))) if size else found
+    free = np.array([k for k in range(len(start)) if k not in set(fixed)], np.intp)
     blocks = [block.compressed() for block in blocks]
+    noisy = [
+        i for i, block in enumerate(blocks) if block.name in learn_noise and block.noise is not None
+    ]
+    logs = np.log([*scales[free], *(float(blocks[i].noise or 0.0) for i in noisy)])
+    before: tuple[Array, Array] | None = None
     for _ in range(rounds):
+        scales[free] = np.exp(logs[: len(free)])
+        for i, log in zip(noisy, logs[len(free) :], strict=True):
+            blocks[i] = replace(blocks[i], noise=math.exp(log))
         found = fit(blocks, scales[groups], nugget=nugget)
-        moves = []
-        for k in set(range(len(scales))) - set(fixed):
-            columns = np.flatnonzero(groups == k)
-            size = float(np.square(found.white[columns]).sum())
-            # Data that are all zero say nothing about a scale.
-            move = math.sqrt(size / found.determined(columns)) if size else 1.0
-            move = float(np.clip(move, 1 / _LARGEST_MOVE, _LARGEST_MOVE))
-            scales[k] *= move
-            moves.append(move)
-        for i, block in enumerate(blocks):
-            if block.name in learn_noise and block.noise is not None:
-                left = max(block.count - found.explained(block), 1e-3)
-                new = math.sqrt(found.misfit(block) / left)
-                # Values that are met exactly have no noise; more than rounding is kept.
-                least = 1e-12 * float(np.linalg.norm(block.values)) / math.sqrt(block.count)
-                new = max(new, least, block.noise / _LARGEST_MOVE)
-                moves.append(new / block.noise)
-                blocks[i] = Block(block.name, block.matrix, block.values, new, block.count)
-        if all(abs(math.log(move)) < _SETTLED for move in moves):
+        moves = np.array(
+            [_scale_move(found, np.flatnonzero(groups == k)) for k in free]
+            + [_noise_move(found, blocks[i]) for i in noisy]
+        )
+        if not len(moves) or np.abs(moves).max() < _SETTLED:
             return found
+        step = moves
+        if before is not None:
+            # The fixed point is approached from one side by a constant factor: a secant leaps.
+            slope = (moves - before[1]) / np.where(logs == before[0], 1.0, logs - before[0])
+            leap = np.where(slope < -1 / _LONGEST_LEAP, -moves / np.minimum(slope, -1e-9), moves)
+            step = np.where(np.abs(leap) <= _LONGEST_LEAP * np.abs(moves), leap, moves)
+        before = logs, moves
+        limit = math.log(_LARGEST_MOVE)
+        logs = logs + np.clip(step, -limit, limit)
     return fit(blocks, scales[groups], nugget=nugget)
+
+
+def _scale_move(found: Fit, columns: NDArray[np.intp]) -> float:
+    """What a fixed-point step adds to the logarithm of a prior deviation."""
+    size = float(np.square(found.white[columns]).sum())
+    # Data that are all zero say nothing about a scale.
+    return 0.5 * math.log(size / found.determined(columns)) if size else 0.0
+
+
+def _noise_move(found: Fit, block: Block) -> float:
+    """The same of the noise of a block."""
+    assert block.noise is not None
+    left = max(block.count - found.explained(block), 1e-3)
+    # Values that are met exactly have no noise; rounding is kept.
+    least = 1e-12 * float(np.linalg.norm(block.values)) / math.sqrt(block.count)
+    new = max(math.sqrt(found.misfit(block) / left), least, block.noise / _LARGEST_MOVE)
+    return math.log(new / block.noise)
+
+
+def observed_evidence(found: Fit, nugget: float) -> float:
+    """Log density of noisy values, given the exact ones."""
+    exact = [block for block in found.blocks if block.noise is None]
+    if not exact:
+        return found.log_marginal_likelihood
+    alone = fit(exact, found.scales, nugget=nugget)
+    return found.log_marginal_likelihood - alone.log_marginal_likelihood
 
 
 def solve_upper(triangle: Array, rhs: Array, *, trans: int = 0) -> Array:

@@ -26,6 +26,9 @@ class Nonlinear:
     expression : sympy expression
     derivatives : tuple of Derivative
         What it depends on, and so what every call has to be given.
+    symbols : dict of Derivative to sympy symbol
+        How `expression` writes these.
+    slope_expressions : dict of Derivative to sympy expression
 
     Examples
     --------
@@ -45,11 +48,11 @@ class Nonlinear:
     ) -> None:
         names = {cast(sympy.Symbol, s).name for s in expression.free_symbols}
         self.expression, self.axes = expression, axes
-        self._symbols = {d: s for s, d in unknowns.items() if s.name in names}
+        self.symbols = {d: s for s, d in unknowns.items() if s.name in names}
         self._parts = {name: part for name, part in parts.items() if name in names}
-        self.derivatives = tuple(self._symbols)
+        self.derivatives = tuple(self.symbols)
         self.slope_expressions: dict[Derivative, sympy.Expr] = {
-            d: _slope(expression, s) for d, s in self._symbols.items()
+            d: _slope(expression, s) for d, s in self.symbols.items()
         }
 
     def __call__(self, values: Mapping[Derivative, Array], *coordinates: Array) -> Array:
@@ -86,7 +89,7 @@ class Nonlinear:
 
     @cached_property
     def _functions(self) -> list[Any]:
-        names = [*self.axes, *(s.name for s in self._symbols.values()), *self._parts]
+        names = [*self.axes, *(s.name for s in self.symbols.values()), *self._parts]
         expressions = [self.expression, *self.slope_expressions.values()]
         return [compile_expression(expression, names) for expression in expressions]
 

@@ -7,7 +7,7 @@ met by many priors; the widths are those that make what was seen most likely giv
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from solvers.feature_basis import Axis, FeatureBasis
 from solvers.fourier_basis import FourierBasis
 from solvers.gauss_newton import Found, solve_rows
 from solvers.journal import SILENT, Journal
-from solvers.least_squares import NUGGET, Fit, fit, learn_scales
+from solvers.least_squares import NUGGET, learn_scales, observed_evidence
 from solvers.left_sides import left_overs
 from solvers.outline import Held
 from solvers.places import GridPlaces, Places
@@ -29,7 +29,7 @@ from solvers.point_resolution import measure_at_points
 from solvers.prior import LADDER, PriorShape
 from solvers.problem import Problem
 from solvers.resolution import Resolution
-from solvers.rows import Space
+from solvers.rows import Space, held
 
 __all__ = ["RowAttempt", "search_rows"]
 
@@ -52,8 +52,12 @@ _NEGLIGIBLE_LINE = 1e-30
 # Widths tried for the slow component where data are noisy, as `PriorShape.slow`.
 _WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _WIDTH_ROUNDS = 6
+# In natural units of evidence: what a width has to gain to be taken.
+_WORTH = 1.0
 # Root mean square of what is left at sensors, in deviations of their noise.
 _MISSED = 1.5
+# Relative residual of a nonlinear equation from which on nothing is left of a solution.
+_LOST = 0.1
 _COORDINATES = {1: 1000, 2: 48, 3: 12}
 
 
@@ -171,28 +175,44 @@ class _Search:
 
     def by_evidence(self) -> RowAttempt:
         nugget = float(np.clip(_BELOW_NOISE * self._relative_noise(), NUGGET, _SOFTEST))
-        shapes = self._widths(nugget)
+        shapes = self._widths("widths", (PriorShape(2.0, 0.3),) * len(self.axes), nugget, {})
+        best = self._solve(shapes, nugget, None)
+        if not best.collocation.has_parameters or not best.collocation.is_semilinear:
+            return best
+        # With parameters known, more is linear, and says more about the widths.
+        parameters = best.collocation.parameters(best.found.state)
+        better = self._widths("widths again", shapes, nugget, parameters)
+        return best if better == shapes else self._solve(better, nugget, best)
+
+    def _solve(self, shapes: Shapes, nugget: float, before: RowAttempt | None) -> RowAttempt:
         space, nugget = self._space(shapes, nugget, may_cut=True)
         assert space is not None
-        return self._attempt(space, nugget, 0)
+        return self._attempt(space, nugget, 0, before)
 
-    def _widths(self, nugget: float) -> Shapes:
-        """Those that make what was seen most likely, one axis after another."""
-        if before := self.journal.recall("widths"):
+    def _widths(
+        self, label: str, shapes: Shapes, nugget: float, parameters: Mapping[str, Array]
+    ) -> Shapes:
+        """What `_climb` finds, recorded."""
+        if before := self.journal.recall(label):
             return tuple(PriorShape(float(slow), 0.3) for slow in before["slow"])
-        shapes = [PriorShape(2.0, 0.3)] * len(self.axes)
-        score = self._score(tuple(shapes), nugget)
+        found = self._climb(shapes, nugget, parameters)
+        self.journal.record(label, {"slow": [shape.slow for shape in found]})
+        return found
+
+    def _climb(self, shapes: Shapes, nugget: float, parameters: Mapping[str, Array]) -> Shapes:
+        """The widths near these under which what was seen is most likely, axis by axis."""
+        score = self._score(shapes, nugget, parameters)
         for k in range(len(shapes)):
             for direction in (1, -1):
-                while (wider := _neighbour(shapes[k].slow, direction)) is not None:
-                    tried = [*shapes]
-                    tried[k] = PriorShape(wider, 0.3)
-                    new = self._score(tuple(tried), nugget)
-                    if new <= score:
+                while (other := _neighbor(shapes[k].slow, direction)) is not None:
+                    tried = tuple(
+                        PriorShape(other, s.tone) if i == k else s for i, s in enumerate(shapes)
+                    )
+                    new = self._score(tried, nugget, parameters)
+                    if new <= score + _WORTH:
                         break
                     shapes, score = tried, new
-        self.journal.record("widths", {"slow": [shape.slow for shape in shapes]})
-        return tuple(shapes)
+        return shapes
 
     def _relative_noise(self) -> float:
         relative = []
@@ -201,30 +221,44 @@ class _Search:
             relative.append(1e-2 if isinstance(seen.noise, str) else seen.noise**0.5 / size)
         return min(relative)
 
-    def _score(self, shapes: Shapes, nugget: float) -> float:
-        """Log density of what was seen, given all rows that are linear and exact."""
+    def _score(self, shapes: Shapes, nugget: float, parameters: Mapping[str, Array]) -> float:
+        """Log density of what was seen, given the rows that are linear where these are known."""
         space, nugget = self._space(shapes, nugget, may_cut=False)
         if space is None:
             return -math.inf
         collocation = self._collocation(space)
-        zero = np.zeros(space.size)
-        numbers = [i for i in range(len(self.problem.equations)) if not collocation.is_nonlinear(i)]
-        linear = collocation.equations(zero) if numbers else []
-        blocks = [*collocation.known, *(linear[i] for i in numbers)]
+        state, own = np.zeros(space.size), collocation.own
+        for name, values in parameters.items():
+            state[space.slices[name]] = values
+        numbers = [
+            i
+            for i in range(len(self.problem.equations))
+            if parameters or not collocation.is_nonlinear(i)
+        ]
+        equations = collocation.equations(state) if numbers else []
+        blocks = [*collocation.known, *(equations[i] for i in numbers)]
+        groups = space.groups[own]
         found = learn_scales(
-            blocks,
-            space.groups,
-            self._scales(space),
+            held(blocks, own, state),
+            groups,
+            [1.0] * (groups[-1] + 1),
             learn_noise=collocation.learned_noise,
             nugget=nugget,
             rounds=_WIDTH_ROUNDS,
         )
         return observed_evidence(found, nugget)
 
-    def _attempt(self, space: Space, nugget: float, number: int) -> RowAttempt:
+    def _attempt(
+        self, space: Space, nugget: float, number: int, before: RowAttempt | None = None
+    ) -> RowAttempt:
         collocation = self._collocation(space)
-        rung = self.journal.part(f"prior {number}")
-        found = solve_rows(collocation, self._scales(space), nugget=nugget, journal=rung)
+        start = None
+        if before is not None:
+            start = collocation.with_parameters(before.collocation.parameters(before.found.state))
+        rung = self.journal.part(f"prior {number}{'' if before is None else ' again'}")
+        found = solve_rows(
+            collocation, self._scales(space), nugget=nugget, start=start, journal=rung
+        )
         resolution = measure_rows(collocation, found.state, self.seed)
         band = tuple(
             max((c.frequency for c in basis.components if math.isinf(c.lengthscale)), default=0.0)
@@ -296,7 +330,7 @@ class _Search:
         bound = _UNRESOLVED if not self.problem.observations else 1e-3
         if resolution.worst <= bound and not far:
             return
-        if found.history and not resolution.residual <= 0.1:
+        if found.history and not far and not resolution.residual <= _LOST:
             history = ", ".join(f"{r:.1e}" for r in found.history[-6:])
             given = (
                 f"{'; '.join(e.text for e in self.problem.equations)!r}, where {found.steps} steps "
@@ -333,15 +367,6 @@ def _fourier(
         for k, w in zip(lines, weights / weights.sum(), strict=False)
     ]
     return FourierBasis(lower, upper, spectrum)
-
-
-def observed_evidence(found: Fit, nugget: float) -> float:
-    """Log density of noisy values, given the exact ones."""
-    exact = [block for block in found.blocks if block.noise is None]
-    if not exact:
-        return found.log_marginal_likelihood
-    alone = fit(exact, found.scales, nugget=nugget)
-    return found.log_marginal_likelihood - alone.log_marginal_likelihood
 
 
 def measure_rows(collocation: Collocation, state: Array, seed: int) -> Resolution:
@@ -387,6 +412,6 @@ def measure_rows(collocation: Collocation, state: Array, seed: int) -> Resolutio
     return Resolution(residual, left.scale, worst, size)
 
 
-def _neighbour(width: float, direction: int) -> float | None:
+def _neighbor(width: float, direction: int) -> float | None:
     place = _WIDTHS.index(width) + direction
     return _WIDTHS[place] if 0 <= place < len(_WIDTHS) else None

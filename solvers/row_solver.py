@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from solvers.collocation_posterior import CollocationPosterior
 from solvers.journal import SILENT, Journal
+from solvers.least_squares import observed_evidence
 from solvers.left_sides import held_out_surprise
 from solvers.needs import Need
 from solvers.problem import Problem
 from solvers.report import SolutionReport
-from solvers.row_search import RowAttempt, observed_evidence, search_rows
+from solvers.row_search import RowAttempt, search_rows
 from solvers.setting import read_setting
 
 __all__ = ["ROW_NEEDS", "solve_by_rows"]

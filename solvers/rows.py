@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from solvers.feature_basis import FeatureBasis
 
-__all__ = ["AxisPart", "Block", "Part", "Space"]
+__all__ = ["AxisPart", "Block", "Part", "Space", "derivative_rows", "held"]
 
 Array = NDArray[np.float64]
 Orders = tuple[int, ...]
@@ -97,6 +97,29 @@ class Block:
         stack = np.column_stack([self.matrix, self.values])
         triangle: Array = np.asarray(np.linalg.qr(stack, mode="r"))
         return replace(self, matrix=triangle[:, :p], values=triangle[:, p])
+
+
+def held(
+    blocks: Sequence[Block],
+    free: NDArray[np.bool_],
+    state: Array,
+    noise: Sequence[float | None] | None = None,
+) -> list[Block]:
+    """Rows over some of the columns, the others held at their values in `state`.
+
+    Parameters
+    ----------
+    blocks
+    free : bool ndarray, shape (p,)
+    state : ndarray, shape (p,)
+    noise
+        Standard deviations to put in, one for each block; None leaves what is there.
+    """
+    sds = [block.noise for block in blocks] if noise is None else noise
+    return [
+        Block(b.name, b.matrix[:, free], b.values - b.matrix[:, ~free] @ state[~free], sd, b.count)
+        for b, sd in zip(blocks, sds, strict=True)
+    ]
 
 
 class Space:
