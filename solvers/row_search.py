@@ -39,7 +39,7 @@ Shapes = tuple[PriorShape, ...]
 # Dense factorisations of more unknowns take minutes on two cores.
 _MOST_UNKNOWNS = 2600
 _MOST_LINES = {1: 400, 2: 40, 3: 16}
-_RESOLVED, _UNRESOLVED = 1e-11, 1e-6
+_RESOLVED, _UNRESOLVED, _UNRESOLVED_NOISY = 1e-11, 1e-6, 1e-3
 _TONES_FAILED = 1e-9
 # From this many unknowns on, seconds, and digits that are not worth them.
 _DEAR, _GOOD = 1000, 1e-9
@@ -327,10 +327,11 @@ class _Search:
             for name, left in missed
             if left > _MISSED
         ]
-        bound = _UNRESOLVED if not self.problem.observations else 1e-3
+        seen = bool(self.problem.observations)
+        bound = _UNRESOLVED_NOISY if seen else _UNRESOLVED
         if resolution.worst <= bound and not far:
             return
-        if found.history and not far and not resolution.residual <= _LOST:
+        if found.history and not seen and not resolution.residual <= _LOST:
             history = ", ".join(f"{r:.1e}" for r in found.history[-6:])
             given = (
                 f"{'; '.join(e.text for e in self.problem.equations)!r}, where {found.steps} steps "
@@ -338,9 +339,9 @@ class _Search:
             )
             remedy = "give a finer grid, more data, or an equation nearer to linear"
             raise ArgumentError("equation", given, remedy)
-        remedy = "give a finer grid, or compare with the data"
-        if far:
-            remedy = "check the noise given, the equation and the interval of unknown constants"
+        remedy = "give a finer grid"
+        if seen:
+            remedy = "check the equation, the noise given and the intervals of unknown constants"
         text = ", ".join([*figures, *far])
         warnings.warn(f"solve: {text}; {remedy}.", ConvergenceWarning, stacklevel=6)
 
