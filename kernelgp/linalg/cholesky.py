@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
+import scipy.linalg
 import torch
 from linear_operator import to_linear_operator
 from torch import Tensor
@@ -180,6 +181,17 @@ def factorise(matrix: Tensor, origin: torch.dtype) -> CholeskyFactor:
         f"(its leading minor of order {int(still.max())} is not positive)"
     )
     raise NotPositiveDefiniteError("op", given, "check the kernel, or add noise to its diagonal")
+
+
+def lower_inverse(root: Tensor) -> Tensor:
+    """``(L Lᵀ)⁻¹`` on and below the diagonal, a new tensor with anything above; no batch."""
+    if root.device.type != "cpu":
+        return torch.cholesky_inverse(root)
+    # scipy's LAPACK takes two thirds of the time of torch's here (0.24 and 0.36 s at 2 000).
+    array = root.numpy()
+    (potri,) = scipy.linalg.get_lapack_funcs(("potri",), (array,))
+    inverse, _ = potri(array, lower=1)
+    return torch.from_numpy(inverse)
 
 
 def _eye(matrix: Tensor) -> Tensor:

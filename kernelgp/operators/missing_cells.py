@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kernelgp.errors import NotPositiveDefiniteError
+from kernelgp.linalg.cholesky import lower_inverse
 from kernelgp.operators.spectrum import Spectrum
 
 __all__ = ["MissingCells"]
@@ -79,14 +80,11 @@ class MissingCells:
         """
         spectrum = self.spectrum
         scale = spectrum.diagonal.unsqueeze(-2)
-        batch = self._root.shape[:-2]
         gradients = spectrum.logdet_gradients(grad, wanted)
         shift = grad * spectrum.diagonal.reciprocal().sum(dim=-1)
+        inverse = self._inverse()
         for chunk in self._chunks():
-            unit = torch.zeros(len(self.missing), len(self.missing[chunk])).to(self._root)
-            unit[chunk].fill_diagonal_(1.0)
-            inverse = torch.cholesky_solve(unit.expand(*batch, *unit.shape), self._root)
-            left = spectrum.project(self._spread(self.missing, inverse)) / scale
+            left = spectrum.project(self._spread(self.missing, inverse[..., chunk])) / scale
             right = spectrum.unit_rows(self.missing[chunk]) / scale
             left = grad[..., None, None] * left
             forms = spectrum.form_gradients(left, right, wanted)
@@ -96,6 +94,13 @@ class MissingCells:
             ]
             shift = shift - (left * right).sum(dim=(-2, -1))
         return gradients, shift
+
+    def _inverse(self) -> Tensor:
+        """``C⁻¹``, shape (..., m, m)."""
+        if self._root.dim() > 2:
+            return torch.cholesky_inverse(self._root)
+        lower = lower_inverse(self._root).tril_()
+        return lower + lower.tril(-1).mT
 
     def _chunks(self) -> Iterator[slice]:
         """Of the missing cells, each with few enough columns to be held at once."""
