@@ -4,6 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,22 @@ def test_the_readmes_operator_script_runs_as_written(elsewhere):
     exec(compile(script, "README.md", "exec"), names)
     assert names["report"].converged
     assert names["samples"].shape == (3, 2000)
+
+
+def test_the_readmes_regression_runs_as_written(elsewhere):
+    (script,) = (text for text in scripts("README.md") if "gp.partial_fit" in text)
+    names = {}
+    exec(compile(script, "README.md", "exec"), names)
+    truth = np.sin(6 * names["X_new"][:, 0]) + names["X_new"][:, 1]
+    assert (abs(names["mean"] - truth) < 3 * names["std"]).mean() > 0.95
+    assert names["gp"].report_.n_rows == 550
+
+
+def test_the_regression_example_draws_its_forecast(elsewhere, capsys):
+    runpy.run_path(str(ROOT / "examples" / "regression.py"))
+    out = capsys.readouterr().out
+    assert "kronecker" in out
+    assert "within two deviations" in out
 
 
 def test_the_pde_example_says_how_far_off_it_is(elsewhere, capsys):

@@ -5,6 +5,7 @@ fills the matrix (0.02 s on one core), ``potrf`` and ``potri`` (0.15 and 0.24 s)
 tiles that contracts the inverse with the slopes (0.06 s): no matrix of derivatives is formed.
 """
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -95,7 +96,12 @@ class DenseCovariance(TrainingCovariance):
             return DenseFactor(factorise(matrix, torch.float64))
 
     def _matrix(self, kernel: Any) -> Tensor:
-        return operator(kernel, self.x, None, 1 / self.unit).to_dense()
+        try:
+            return operator(kernel, self.x, None, 1 / self.unit).to_dense()
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            raise too_large(len(self.x), self.x.device) from error
 
 
 def dense_evidence(matrix: Tensor, noise: Tensor, y: Tensor, basis: Tensor) -> Evidence:
@@ -151,3 +157,27 @@ class _DenseEvidence(torch.autograd.Function):
         weights.addmm_(alpha * quad_grad, alpha.mT, alpha=-1.0)
         by_noise = weights.diagonal().sum_to_size(ctx.noise_shape)
         return weights, by_noise, None, None
+
+
+def too_large(n: int, device: torch.device) -> MemoryError:
+    """What to tell where n rows do not fit: how many would."""
+    needed = 4 * 8 * n**2 / 2**30
+    advice = 'fit fewer rows, or use method="iterative", which needs O(n)'
+    if device.type == "cpu":
+        free = _free_bytes()
+        if free is not None:
+            rows = int((free / 32) ** 0.5)
+            advice = f"about {rows} rows fit the {free / 2**30:.1f} GiB free; {advice}"
+    return MemoryError(
+        f"the covariance of {n} rows on {device} needs some {needed:.1f} GiB in float64; {advice}."
+    )
+
+
+def _free_bytes() -> int | None:
+    """Bytes of memory that are free, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    return 1024 * int(found[0]) if found else None

@@ -10,6 +10,7 @@ from kernelgp.gp.covariance import generalised_least_squares
 from kernelgp.gp.dense import DenseCovariance, dense_evidence
 from kernelgp.gp.regression import Mean, Posterior, Regression
 from kernelgp.kernels import RBF, Matern, Periodic
+from kernelgp.operators import KernelOperator
 
 
 def make(n=30, d=2, k=1, seed=0):
@@ -113,3 +114,16 @@ def test_an_indefinite_matrix_is_an_error_of_ours():
         dense_evidence(
             matrix, torch.zeros(()), torch.ones(2, 1).double(), torch.ones(2, 0).double()
         )
+
+
+def test_too_many_rows_say_how_many_would_fit(monkeypatch):
+    x, y = make(n=5)
+
+    def full(*_):
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        )
+
+    monkeypatch.setattr(KernelOperator, "to_dense", full)
+    with pytest.raises(MemoryError, match=r"covariance of 5 rows on cpu needs"):
+        regression(x, y).log_evidence(RBF(), torch.tensor(0.1))
