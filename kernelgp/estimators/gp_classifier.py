@@ -22,9 +22,12 @@ from kernelgp.estimators.base import (
 )
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.gp.classification import LaplaceLoss, LatentPrior, learn_by_laplace, mode_of
+from kernelgp.gp.inducing import read_inducing
 from kernelgp.gp.labels import LabeledRows, LabelLikelihood, label_likelihood
 from kernelgp.gp.laplace import LaplacePosterior
 from kernelgp.gp.offset import Offset
+from kernelgp.gp.svgp import SparseLatent, SparsePosterior
+from kernelgp.gp.svgp_learning import SparseOptions, fit_sparse
 from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_positive
 
@@ -33,6 +36,15 @@ __all__ = ["GPClassifier"]
 # Rows up to which a Laplace fit with learned hyperparameters takes less than half a minute on
 # two cores: its Newton steps cost c n³ for c latent functions.
 _LAPLACE_WORK = 2500**3
+_STATE = (
+    "X_train_",
+    "y_train_",
+    "weights_",
+    "dual_coef_",
+    "inducing_points_",
+    "inducing_precision_",
+    "inducing_shift_",
+)
 
 
 class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
@@ -43,8 +55,10 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
     kernel : kernelgp, gpytorch or scikit-learn kernel, default=None
         Of the latent functions, in the units of the inputs. None is a variance times ARD
         Matérn-5/2.
-    method : {"auto", "laplace"}
-        "laplace" finds the mode of the latent functions at all rows, O(c n³).
+    method : {"auto", "laplace", "variational"}
+        "laplace" finds the mode of the latent functions at all rows, O(c n³); "variational" a
+        normal posterior at inducing points, O(c n m²). "auto" is the former up to 2 500 rows of
+        two classes, or as much work.
     mean : {"constant", "zero"}
         Of the latent functions. The constant is learned, so it stays 0 without an optimizer.
     optimizer : {"lbfgs", None}
@@ -53,6 +67,15 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         Random starts of the optimizer besides the kernel's own.
     max_iterations
         Of the optimizer.
+    n_inducing
+        Inducing points of "variational", at most.
+    inducing : {"rpcholesky", "kmeans", "random"} or array-like of shape (m, d)
+        How they are chosen among the rows, or the points themselves.
+    learn_inducing
+        Whether they move while hyperparameters are learned.
+    max_epochs
+        Passes over the rows while hyperparameters are learned, after a start from Laplace's
+        method on a subsample.
     warm_start
         Whether a further `fit` begins at the hyperparameters of the last one.
     normalize_x
@@ -70,18 +93,25 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         In the units of the inputs.
     mean_ : ndarray, shape (c,)
         Of each of the c latent functions: one for two classes, else one for each.
-    X_train_ : ndarray, shape (n, d)
+    method_ : str
+        "laplace" or "variational".
+    X_train_, y_train_, weights_ : ndarray, shape (n, d), (n,), (n,)
+        With "laplace"; `y_train_` numbers the classes.
     dual_coef_ : ndarray, shape (n, c)
-        Latent means at x are ``k(x, X_train_) @ dual_coef_ + mean_``.
-    weights_ : ndarray, shape (n,)
+        With "laplace": latent means at x are ``k(x, X_train_) @ dual_coef_ + mean_``.
+    inducing_points_ : ndarray, shape (m, d)
+        With "variational".
+    inducing_precision_, inducing_shift_ : ndarray, shape (c, m, m), (m, c)
+        With "variational": natural parameters of the whitened inducing values.
     log_marginal_likelihood_value_ : float
-        Laplace's approximation of it.
-    report_ : OptimizeReport or None
+        Laplace's approximation of it, or the variational bound.
+    report_ : OptimizeReport, SparseReport or None
         What the optimizer did.
 
     References
     ----------
-    Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, chapter 3.
+    Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, chapter 3. Hensman,
+    Matthews and Ghahramani, *Scalable variational Gaussian process classification*, 2015.
 
     Examples
     --------
@@ -96,15 +126,28 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
            [0.4, 0.6]])
     """
 
+    # Set by one method or the other.
+    X_train_: NDArray[Any]
+    y_train_: NDArray[Any]
+    weights_: NDArray[Any]
+    dual_coef_: NDArray[np.float64]
+    inducing_points_: NDArray[np.float64]
+    inducing_precision_: NDArray[np.float64]
+    inducing_shift_: NDArray[np.float64]
+
     def __init__(
         self,
         kernel: Any = None,
         *,
-        method: Literal["auto", "laplace"] = "auto",
+        method: Literal["auto", "laplace", "variational"] = "auto",
         mean: Literal["constant", "zero"] = "constant",
         optimizer: Literal["lbfgs"] | None = "lbfgs",
         n_restarts: int = 0,
         max_iterations: int = 200,
+        n_inducing: int = 512,
+        inducing: Any = "rpcholesky",
+        learn_inducing: bool = True,
+        max_epochs: int = 5,
         warm_start: bool = False,
         normalize_x: bool = True,
         device: Any = None,
@@ -117,6 +160,10 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         self.optimizer = optimizer
         self.n_restarts = n_restarts
         self.max_iterations = max_iterations
+        self.n_inducing = n_inducing
+        self.inducing = inducing
+        self.learn_inducing = learn_inducing
+        self.max_epochs = max_epochs
         self.warm_start = warm_start
         self.normalize_x = normalize_x
         self.device = device
@@ -134,35 +181,83 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         sample_weight : array-like, shape (n,), optional
             A row of weight 2 counts as two equal rows.
         """
-        check_choice("method", self.method, ["auto", "laplace"])
+        check_choice("method", self.method, ["auto", "laplace", "variational"])
         check_choice("mean", self.mean, ["constant", "zero"])
         check_choice("optimizer", self.optimizer, ["lbfgs", None])
-        check_positive("n_restarts", self.n_restarts, zero=True)
-        check_positive("max_iterations", self.max_iterations)
+        for name in ("n_restarts", "max_epochs"):
+            check_positive(name, getattr(self, name), zero=True)
+        for name in ("max_iterations", "n_inducing"):
+            check_positive(name, getattr(self, name))
         generator = as_generator(self.random_state)
         data, scales = self._read(X, y, sample_weight)
         prior = self._prior(data.likelihood, scales)
+        self.method_ = self.method
+        if self.method == "auto":
+            work = data.likelihood.n_latents * len(data) ** 3
+            self.method_ = "laplace" if work <= _LAPLACE_WORK else "variational"
+        fit = self._fit_laplace if self.method_ == "laplace" else self._fit_variational
+        state = fit(prior, data, scales.x_scale, generator)
+        for name in _STATE:
+            self.__dict__.pop(name, None)  # of an earlier fit by the other method
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.kernel_ = prior.kernel
+        self.mean_ = prior.offset.constant.detach().cpu().numpy()
+        self._device = data.x.device
+        self._posterior = self._build_posterior()
+        return self
+
+    def _fit_laplace(
+        self, prior: LatentPrior, data: LabeledRows, x_scale: Tensor, generator: torch.Generator
+    ) -> dict[str, Any]:
         self.report_ = None
         if self.optimizer is not None:
             self.report_ = learn_by_laplace(
                 prior,
                 data,
-                x_scale=scales.x_scale,
+                x_scale=x_scale,
                 starts=int(self.n_restarts),
                 max_iterations=int(self.max_iterations),
                 generator=generator,
                 visible=None if self.verbose else False,
             )
         found = mode_of(prior, data)
-        self.kernel_ = prior.kernel
-        self.mean_ = prior.offset.constant.detach().cpu().numpy()
-        self.X_train_, self.y_train_ = data.x.cpu().numpy(), data.labels.cpu().numpy()
-        self.weights_ = data.weights.cpu().numpy()
-        self.dual_coef_ = found.dual.cpu().numpy()
         self.log_marginal_likelihood_value_ = found.evidence.item()
-        self._device = data.x.device
-        self._posterior = self._build_posterior()
-        return self
+        return {
+            "X_train_": data.x.cpu().numpy(),
+            "y_train_": data.labels.cpu().numpy(),
+            "weights_": data.weights.cpu().numpy(),
+            "dual_coef_": found.dual.cpu().numpy(),
+        }
+
+    def _fit_variational(
+        self, prior: LatentPrior, data: LabeledRows, x_scale: Tensor, generator: torch.Generator
+    ) -> dict[str, Any]:
+        options = SparseOptions(
+            n_inducing=int(self.n_inducing),
+            inducing=read_inducing(self.inducing, data.x.shape[-1]),
+            learn_hyperparameters=self.optimizer is not None,
+            learn_points=bool(self.learn_inducing),
+            from_laplace=not (self.warm_start and hasattr(self, "kernel_")),
+            epochs=int(self.max_epochs),
+            starts=int(self.n_restarts),
+            max_iterations=int(self.max_iterations),
+        )
+        found = fit_sparse(
+            prior,
+            data,
+            options,
+            x_scale=x_scale,
+            generator=generator,
+            visible=None if self.verbose else False,
+        )
+        self.report_ = found.report
+        self.log_marginal_likelihood_value_ = found.report.bound
+        return {
+            "inducing_points_": found.points.cpu().numpy(),
+            "inducing_precision_": found.posterior.precision.cpu().numpy(),
+            "inducing_shift_": found.posterior.shift.cpu().numpy(),
+        }
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class at the rows of `X`, shape (m,)."""
@@ -218,7 +313,10 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
             Whether the gradient by `theta`, shape (p,), comes with it.
         """
         check_is_fitted(self)
-        prior = self._fitted_prior(copy=True)
+        if self.method_ != "laplace":
+            remedy = 'fit with method="laplace"; the bound is log_marginal_likelihood_value_'
+            raise ArgumentError("method", f"a fit by {self.method_!r}", remedy)
+        prior = self._fitted_prior()
         hyper = prior.hyperparameters(torch.ones(self.X_train_.shape[1], dtype=torch.float64))
         if theta is not None:
             values = torch.tensor(np.array(theta, dtype=np.float64))
@@ -265,11 +363,12 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         learned = self.mean == "constant" and self.optimizer is not None
         return LatentPrior(kernel, Offset(values, learned=learned))
 
-    def _fitted_prior(self, *, copy: bool) -> LatentPrior:
+    def _fitted_prior(self) -> LatentPrior:
+        """A copy."""
         scale = torch.ones(self.X_train_.shape[1], dtype=torch.float64)
-        kernel = as_kernel(self.kernel_, scale) if copy else self.kernel_
         learned = self.mean == "constant" and self.optimizer is not None
-        return LatentPrior(kernel, Offset(torch.as_tensor(self.mean_), learned=learned))
+        offset = Offset(torch.as_tensor(self.mean_), learned=learned)
+        return LatentPrior(as_kernel(self.kernel_, scale), offset)
 
     def _data(self) -> LabeledRows:
         x = torch.as_tensor(self.X_train_, device=self._device)
@@ -277,15 +376,20 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         weights = torch.as_tensor(self.weights_, device=self._device)
         return LabeledRows(x, labels, weights, label_likelihood(len(self.classes_)))
 
-    def _build_posterior(self) -> LaplacePosterior:
-        data = self._data().double()
-        dual, offset = (
-            torch.as_tensor(array, device=self._device) for array in (self.dual_coef_, self.mean_)
+    def _build_posterior(self) -> LaplacePosterior | SparseLatent:
+        offset = torch.as_tensor(self.mean_, device=self._device)
+        if self.method_ == "laplace":
+            data = self._data().double()
+            dual = torch.as_tensor(self.dual_coef_, device=self._device)
+            return LaplacePosterior(self.kernel_, data.x, dual, offset, data.weights)
+        points, precision, shift = (
+            torch.as_tensor(array, device=self._device)
+            for array in (self.inducing_points_, self.inducing_precision_, self.inducing_shift_)
         )
-        return LaplacePosterior(self.kernel_, data.x, dual, offset, data.weights)
+        return SparseLatent(self.kernel_, points, SparsePosterior(precision, shift), offset)
 
-    def _posterior_now(self) -> LaplacePosterior:
-        if self._posterior is None:  # dropped by pickling
+    def _posterior_now(self) -> LaplacePosterior | SparseLatent:
+        if self.__dict__.get("_posterior") is None:  # what was loaded from a file has none
             self._posterior = self._build_posterior()
         return self._posterior
 

@@ -18,17 +18,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernelgp.errors import ArgumentError
+from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.linalg import pivoted_cholesky
 from kernelgp.operators import KernelOperator
+from kernelgp.validation import check_finite
 
-__all__ = ["FeatureBlock", "InducingFeatures", "choose_inducing_points", "row_blocks"]
+__all__ = [
+    "FeatureBlock",
+    "InducingFeatures",
+    "choose_inducing_points",
+    "read_inducing",
+    "row_blocks",
+]
 
 # Relative to the mean variance: what a float64 factor of a smooth kernel needs, and what keeps
 # the features of float32 to three digits.
 _JITTER = {torch.float64: 1e-8, torch.float32: 1e-6}
 # Entries of a block of features: 32 MB in float64.
 _BLOCK = 2**22
+_METHODS = 'give "rpcholesky", "kmeans", "random" or points of shape (m, d)'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +106,20 @@ class InducingFeatures:
         self._gram.backward(0.5 * (whole + whole.mT))
 
 
+def read_inducing(inducing: Any, d: int) -> str | Tensor:
+    """The name of a method, or points as a float64 tensor of shape (m, d)."""
+    if isinstance(inducing, str):
+        return inducing
+    try:
+        points = torch.as_tensor(inducing).detach().double()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentTypeError("inducing", type(inducing).__name__, _METHODS) from error
+    if points.dim() != 2 or 0 in points.shape or points.shape[-1] != d:
+        given = f"shape {tuple(points.shape)}"
+        raise ArgumentError("inducing", given, f"give points of shape (m, {d})")
+    return check_finite("inducing", points)
+
+
 def row_blocks(n: int, width: int) -> Iterator[slice]:
     """Slices of rows that keep a block of `width` numbers a row small."""
     step = max(256, _BLOCK // max(width, 1))
@@ -131,8 +153,7 @@ def choose_inducing_points(
         case "random":
             return _subset(x, count, generator).double()
         case _:
-            remedy = 'give "rpcholesky", "kmeans", "random" or the points'
-            raise ArgumentError("inducing", repr(method), remedy)
+            raise ArgumentError("inducing", repr(method), _METHODS)
 
 
 def _subset(x: Tensor, count: int, generator: torch.Generator) -> Tensor:

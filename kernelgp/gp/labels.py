@@ -63,6 +63,14 @@ class LabelLikelihood(Protocol):
     def n_classes(self) -> int: ...
     @property
     def n_latents(self) -> int: ...
+    @property
+    def full_step(self) -> float:
+        """The rate at which natural gradients of independent latent functions converge.
+
+        Each is Newton's for itself. With softmax they answer one another: the curvature of all
+        is up to twice that of each, so that only half the way is safe.
+        """
+        ...
 
     def log_probability(self, latent: Tensor, labels: Tensor) -> Tensor:
         """``log p(y | f)``, shape (n,), for a latent of shape (n, c)."""
@@ -97,6 +105,7 @@ class Bernoulli:
 
     n_classes: int = 2
     n_latents: int = 1
+    full_step: float = 1.0
 
     def log_probability(self, latent: Tensor, labels: Tensor) -> Tensor:
         sign = 2 * labels.to(latent) - 1
@@ -128,6 +137,7 @@ class Softmax:
     """Several classes: ``p(y = c | f) = exp(f_c) / Σ exp(f)``."""
 
     n_classes: int
+    full_step: float = 0.5
 
     @property
     def n_latents(self) -> int:
@@ -191,10 +201,14 @@ class LabeledRows:
         """Some of them."""
         return LabeledRows(self.x[rows], self.labels[rows], self.weights[rows], self.likelihood)
 
+    def to(self, dtype: torch.dtype) -> "LabeledRows":
+        """In another precision."""
+        weights = self.weights.to(dtype)
+        return LabeledRows(self.x.to(dtype), self.labels, weights, self.likelihood)
+
     def double(self) -> "LabeledRows":
         """In float64."""
-        weights = self.weights.double()
-        return LabeledRows(self.x.double(), self.labels, weights, self.likelihood)
+        return self.to(torch.float64)
 
     def sample(self, count: int, generator: torch.Generator) -> "LabeledRows":
         """So many of them, drawn without replacement; all, if there are no more."""

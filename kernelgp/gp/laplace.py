@@ -30,6 +30,7 @@ __all__ = ["LaplaceFit", "LaplacePosterior", "find_mode", "laplace_evidence"]
 _MAX_ITERATIONS = 100
 # Of the residual, that is of the dual coefficients, which lie between -1 and 1 for weight 1.
 _TOLERANCE = 1e-11
+_SLOW = 1e-2
 # Relative rounding of the objective.
 _FLAT = 1e-12
 
@@ -109,6 +110,8 @@ def find_mode(
         if iterations == _MAX_ITERATIONS:
             _warn_of(size, best.item())
             break
+        if size > 0.2 * before and size < _SLOW * weights.max().item():
+            precisions = [torch.float64]  # near the top a rough factor makes Newton's steps slow
         before = size
         step = _newton_step(curvature_of, precisions, covariance, latent, weights, residual)
         along = covariance @ step

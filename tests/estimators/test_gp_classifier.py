@@ -154,6 +154,10 @@ def test_rows_of_weight_zero_do_not_exist():
         ({"optimizer": "adam"}, "optimizer: got 'adam'"),
         ({"n_restarts": -1}, "n_restarts: got -1"),
         ({"max_iterations": 0}, "max_iterations: got 0"),
+        ({"n_inducing": 0}, "n_inducing: got 0"),
+        ({"max_epochs": -1}, "max_epochs: got -1"),
+        ({"method": "variational", "inducing": "grid"}, "inducing: got 'grid'"),
+        ({"method": "variational", "inducing": np.zeros((3, 5))}, "inducing: got shape"),
     ],
 )
 def test_arguments_are_checked_by_name(options, message):
@@ -187,3 +191,43 @@ def test_strange_columns_do_no_harm(offset):
     strange = np.c_[offset + X, np.full(len(X), 7.0), X[:, 0]]
     model = GPClassifier(random_state=0).fit(strange, y)
     assert model.score(strange, y) > 0.85
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_variational_fit_is_near_laplaces(n_classes):
+    X, y = make(200, n_classes)
+    new, truth = make(500, n_classes, seed=1)
+    laplace = GPClassifier(method="laplace", random_state=0, max_iterations=20).fit(X, y)
+    sparse = GPClassifier(method="variational", n_inducing=40, max_epochs=2, random_state=0)
+    sparse.fit(X, y)
+    assert sparse.method_ == "variational"
+    ours, theirs = (log_loss(truth, m.predict_proba(new)) for m in (sparse, laplace))
+    assert ours < theirs + 0.03
+    mean, std = sparse.predict_latent(new, return_std=True)
+    assert mean.shape == std.shape
+    again = pickle.loads(pickle.dumps(sparse))
+    assert np.array_equal(again.predict_proba(new), sparse.predict_proba(new))
+
+
+def test_work_chooses_the_method():
+    X, y = make(2600)
+    model = GPClassifier(FIXED, optimizer=None, n_inducing=30, random_state=0).fit(X, y)
+    assert model.method_ == "variational"
+    assert model.inducing_points_.shape == (30, 2)
+    with pytest.raises(ArgumentError, match="method: got a fit by 'variational'"):
+        model.log_marginal_likelihood()
+
+
+def test_float32_is_kept():
+    X, y = make(200)
+    model = GPClassifier(FIXED, optimizer=None, method="variational", n_inducing=20)
+    model.fit(X.astype(np.float32), y)
+    assert model.score(X.astype(np.float32), y) > 0.8
+
+
+def test_another_method_leaves_nothing_of_the_first():
+    X, y = make(100)
+    model = GPClassifier(FIXED, optimizer=None, method="variational", n_inducing=20).fit(X, y)
+    model.set_params(method="laplace").fit(X, y)
+    assert not hasattr(model, "inducing_points_")
+    assert model.dual_coef_.shape == (100, 1)
