@@ -1,6 +1,7 @@
 """The classifier: scikit-learn's manners and numbers, and what it refuses."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kernelgp import GPClassifier
-from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.errors import ArgumentError, ArgumentTypeError, ConvergenceWarning
 from kernelgp.kernels import RBF
 
 
@@ -123,11 +124,21 @@ def test_tensors_come_back_as_tensors():
     assert np.allclose(found.numpy(), model.predict_proba(X))
 
 
-def test_pickled_model_predicts_the_same():
-    X, y = make()
-    model = GPClassifier(FIXED, optimizer=None).fit(X, y)
-    again = pickle.loads(pickle.dumps(model))
-    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+@pytest.mark.parametrize("method", ["laplace", "variational"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_pickled_and_saved_models_predict_the_same(method, n_classes, tmp_path):
+    X, y = make(n_classes=n_classes)
+    names = np.array(["a", "b", "c"])[y]
+    model = GPClassifier(FIXED, method=method, max_epochs=1, max_iterations=5, n_inducing=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # five iterations are few
+        model.fit(X, names)
+    for again in (
+        pickle.loads(pickle.dumps(model)),
+        GPClassifier.load(model.save(tmp_path / "model.gp")),
+    ):
+        assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+        assert list(again.classes_) == list(model.classes_)
 
 
 def test_warm_start_begins_where_the_last_fit_ended():
