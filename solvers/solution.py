@@ -4,6 +4,7 @@ A `Solution` is a problem, the grid it was solved on, and a posterior that knows
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +15,7 @@ from kernelgp.errors import ArgumentError
 from kernelgp.random import RandomState, as_generator
 from solvers.collocation_posterior import CollocationPosterior
 from solvers.estimates import ConstantEstimate, FieldEstimate
+from solvers.fit import notes_on
 from solvers.function_solution import FunctionSolution
 from solvers.left_sides import left_overs, values_at
 from solvers.picture import draw
@@ -190,8 +192,9 @@ class Solution:
         """Whether the solution can be trusted, judged without the exact solution.
 
         The equation is held between the grid's points, the conditions on the faces, the grid
-        against the frequencies found and, where the exact solution is known, error and
-        deviation against it.
+        against the frequencies found, the sensors against their noise and, where the exact
+        solution is known, error and deviation against it. Notes say where the prior of a few
+        tones does not fit, and what would do better.
 
         Parameters
         ----------
@@ -204,7 +207,8 @@ class Solution:
         rng = np.random.default_rng(seed)
         at_points = is_judged_at_points(self.problem)
         judged = judge_at_points if at_points else judge
-        return judged(self.problem, self.posterior, self.grid, rtol=rtol, rng=rng)
+        verdict = judged(self.problem, self.posterior, self.grid, rtol=rtol, rng=rng)
+        return replace(verdict, notes=tuple(notes_on(self.problem, self.posterior, rng)))
 
     def to_xarray(self, grid: Sequence[int] | None = None) -> "xarray.Dataset":
         """Mean, deviation and source on a uniform grid, with the axes as coordinates.

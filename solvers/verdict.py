@@ -11,7 +11,7 @@ from solvers.data import ArrayField, LostField
 from solvers.faces import Face
 from solvers.masked import source_on_grid
 from solvers.problem import Problem
-from solvers.protocol import Posterior, has_deviation
+from solvers.protocol import Posterior, has_deviation, posterior_of
 
 __all__ = [
     "PER_CELL",
@@ -69,6 +69,8 @@ class Verdict:
     Attributes
     ----------
     checks : tuple of Check
+    notes : tuple of str
+        What is worth knowing besides, such as that the prior does not fit; they do not count.
 
     Examples
     --------
@@ -82,6 +84,7 @@ class Verdict:
     """
 
     checks: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -93,7 +96,8 @@ class Verdict:
     def __str__(self) -> str:
         names = "; ".join(check.what for check in self.failed)
         head = f"not trustworthy: {names}" if names else "trustworthy"
-        return "\n  ".join([head, *map(str, self.checks)])
+        notes = [f"note   {note}" for note in self.notes]
+        return "\n  ".join([head, *map(str, self.checks), *notes])
 
 
 def judge(
@@ -228,9 +232,12 @@ def calibration_checks(
     if not has_deviation(posterior):
         return
     points = problem.domain.random_points(_CALIBRATION_POINTS, rng)
-    orders = (0,) * problem.dimension
-    error = np.abs(posterior.mean(points, orders) - problem.exact(points))
-    coverage = float(np.mean(error <= 2 * posterior.std(points, orders)))
+    orders, shares = (0,) * problem.dimension, []
+    for name in problem.functions:
+        of = posterior_of(posterior, name)
+        error = np.abs(of.mean(points, orders) - problem.exact(points, of=name))
+        shares.append(float(np.mean(error <= 2 * of.std(points, orders))))
+    coverage = min(shares)
     yield Check("share of errors within two deviations", coverage, _COVERAGE, at_least=True)
 
 
