@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from kernelgp.estimators.gp_classifier import GPClassifier
     from kernelgp.estimators.gp_regressor import GPRegressor
+    from kernelgp.estimators.kernel_ridge import KernelRidge
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "ConvergenceDisplay",
     "GPClassifier",
     "GPRegressor",
+    "KernelRidge",
     "PredictionBandDisplay",
     "RelevanceDisplay",
     "ResidualsDisplay",
@@ -41,6 +43,7 @@ _CLASSES = {
     "ConvergenceDisplay": "kernelgp.estimators.displays",
     "GPClassifier": "kernelgp.estimators.gp_classifier",
     "GPRegressor": "kernelgp.estimators.gp_regressor",
+    "KernelRidge": "kernelgp.estimators.kernel_ridge",
     "PredictionBandDisplay": "kernelgp.estimators.displays",
     "RelevanceDisplay": "kernelgp.estimators.displays",
     "ResidualsDisplay": "kernelgp.estimators.displays",
