@@ -23,6 +23,7 @@ from kernelgp.random import RandomState, as_generator
 from solvers.calibration import calibrate
 from solvers.collocation_points import CollocationPoints, read_collocation
 from solvers.deviation import NUGGET
+from solvers.given_frequencies import check_given
 from solvers.journal import Journal, fingerprint, open_journal
 from solvers.line_posterior import LinePosterior
 from solvers.line_search import search_line
@@ -242,6 +243,7 @@ class GPSolver:
             samples = sample_problem(problem, sizes)
             check_seams(problem, samples)
             given = _check_frequencies(self.frequencies, problem, sizes)
+            check_given(problem, samples, given)
             tones = find_frequencies(problem, samples, given)
             if self.method == "map":
                 return self._solve_map(problem, samples, tones, journal)

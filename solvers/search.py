@@ -159,8 +159,9 @@ def search_prior(
     if not smooth:
         resolved = _RESOLVED_ROUGH
     else:
-        plain = is_its_own_neighbour(problem) and _is_everywhere(problem)
-        resolved = _RESOLVED if plain else _RESOLVED_NEWTON
+        resolved = _RESOLVED if _is_cheap(problem) else _RESOLVED_NEWTON
+    # Where a prior is dear, rounding is taken for what it is earlier.
+    at_rounding = _RESOLVED_NEWTON if resolved == _RESOLVED else 10 * _RESOLVED_NEWTON
     ladder = [shape for shape in LADDER if not shape.band]
     if smooth:
         everywhere = [POLYNOMIALS] if _is_everywhere(problem) else []
@@ -188,7 +189,7 @@ def search_prior(
         else:
             before = best.resolution.worst
         worst = best.resolution.worst
-        if worst <= resolved or (worst <= _RESOLVED_NEWTON and before < _GAIN * worst):
+        if worst <= resolved or (worst <= at_rounding and before < _GAIN * worst):
             break
     if best is None:
         why = "whose discrete system is singular"
@@ -341,8 +342,13 @@ def _attempt(
     steps, terms = 0, None
     if is_its_own_neighbour(problem):
         known = journal.recall("coefficients")
-        coefficients = equation.solve(data) if known is None else known["values"]
-        if known is None:
+        if known is not None:
+            coefficients = known["values"]
+        else:
+            with warnings.catch_warnings():
+                # The residual between the grid's points says what an iteration has left.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                coefficients = equation.solve(data)
             journal.record("coefficients", {"values": coefficients})
     else:
         found = newton(problem, samples, equation, data, journal)
@@ -370,6 +376,12 @@ def _attempt(
         steps,
         terms,
     )
+
+
+def _is_cheap(problem: Problem) -> bool:
+    """Whether a last digit is worth another prior: its solve is direct and takes a moment."""
+    separable = all(sum(o > 0 for o in t.orders) <= 1 for t in problem.operator.terms)
+    return is_its_own_neighbour(problem) and separable and problem.dimension <= 2
 
 
 def _is_everywhere(problem: Problem) -> bool:
