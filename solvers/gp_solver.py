@@ -66,7 +66,7 @@ _MAP_SHAPE = PriorShape(2.0, 2.0)
 
 
 class GPSolver:
-    """A Gaussian process solver for PDEs on boxes.
+    """A Gaussian process solver for PDEs on boxes and parts of them.
 
     Deviations of nonlinear equations are those of the equation linearised at the solution.
 

@@ -83,7 +83,10 @@ def _residual_checks(
             given = _inside(problem, grid)
         points = given
     found = left_overs(problem, PointPlaces(points), values_at(problem, posterior, points))
-    yield Check(what, max(one.relative for one in found), rtol)
+    worst = max(one.relative for one in found)
+    if worst > rtol:
+        what += " (the prior does not fit the solution: a corner, a layer or a pole?)"
+    yield Check(what, worst, rtol)
 
 
 def _boundary_checks(

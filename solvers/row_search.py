@@ -41,6 +41,9 @@ _MOST_UNKNOWNS = 2600
 _MOST_LINES = {1: 400, 2: 40, 3: 16}
 _RESOLVED, _UNRESOLVED, _UNRESOLVED_NOISY = 1e-11, 1e-6, 1e-3
 _TONES_FAILED = 1e-9
+# A solution that leaves so much is in no prior of the ladder, and rows are met less exactly:
+# nuggets tried. log(x² + y²) on a ring about its pole: 1e-3 at 1e-13, 7e-6 at 1e-4.
+_OUTSIDE, _SOFT, _MOST_SOFT = 1e-3, (1e-6, 1e-4), 1500
 # From this many unknowns on, seconds, and digits that are not worth them.
 _DEAR, _GOOD = 1000, 1e-9
 # The nugget of exact rows stays this far below the noise of observations: the less exact, the
@@ -160,7 +163,27 @@ class _Search:
                 best = attempt
             if best.resolution.worst <= _RESOLVED:
                 break
-        assert best is not None
+        if best is None:
+            given = f"frequencies that take more than {_MOST_UNKNOWNS} functions"
+            raise ArgumentError("problem", given, "give fewer, by GPSolver(frequencies=...)")
+        return self._softened(best) if best.resolution.worst > _OUTSIDE else best
+
+    def _softened(self, best: RowAttempt) -> RowAttempt:
+        """The best of priors that need not meet their rows, for a solution that is in none.
+
+        To meet a corner or a pole at every point, a smooth function has to swing between them.
+        """
+        if self.held is None and self.problem.domain.region is None:
+            return best
+        if not best.collocation.is_linear:
+            return best
+        for number, shape in list(enumerate(LADDER, start=1))[::-1]:
+            for nugget in _SOFT:
+                space, softer = self._space((shape,) * len(self.axes), nugget, may_cut=False)
+                if space is not None and space.size <= _MOST_SOFT:
+                    attempt = self._attempt(space, softer, number)
+                    if attempt.resolution.is_better_than(best.resolution):
+                        best = attempt
         return best
 
     def _is_idle(self, best: RowAttempt, space: Space) -> bool:
@@ -340,6 +363,11 @@ class _Search:
             remedy = "give a finer grid, more data, or an equation nearer to linear"
             raise ArgumentError("equation", given, remedy)
         remedy = "give a finer grid"
+        if resolution.worst > _OUTSIDE:
+            remedy = (
+                "the prior does not fit, as at a corner, in a layer or near a pole: give a finer "
+                "grid, or a method made for it"
+            )
         if seen:
             remedy = "check the equation, the noise given and the intervals of unknown constants"
         text = ", ".join([*figures, *far])

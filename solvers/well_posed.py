@@ -35,7 +35,7 @@ def check_counts(
     """
     missing: list[str] = []
     for axis, (name, order) in enumerate(zip(box.axes, needed, strict=True)):
-        here = [face for face in faces if face.axis == axis]
+        here = [face for face in faces if face.axis == axis and box.reaches(face.name)]
         if axis in periodic:
             continue
         # Both ends of a first-order axis: one is what the equation needs, the other is checked.

@@ -36,6 +36,7 @@ def test_the_readmes_wave_reaches_what_it_says(elsewhere):
     names = {}
     exec(compile(first.splitlines()[1] + "\n" + second, "README.md", "exec"), names)
     assert names["GPSolver"]().solve(names["wave"], grid=(60, 100)).error() < 1e-13
+    assert names["GPSolver"]().solve(names["round_plate"], grid=(40, 40)).error() < 1e-12
 
 
 def test_the_readmes_operator_script_runs_as_written(elsewhere):
