@@ -1,13 +1,41 @@
 """The error of an iteration that finds no solution, with what it has found."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from kernelgp.errors import ArgumentError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["DivergenceError"]
+from kernelgp.errors import ArgumentError
+from solvers.tensors import along_all, evaluate_at
+
+__all__ = ["DivergenceError", "Iterate"]
+
+Array = NDArray[np.float64]
 
 _SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Iterate:
+    """A function that Newton's method had reached, on the bases of the axes."""
+
+    bases: Sequence[Any]
+    coefficients: Array
+
+    def mean(self, points: Array, orders: Sequence[int] | None = None) -> Array:
+        """Its values, or those of a derivative, at points of shape (m, d): shape (m,)."""
+        return evaluate_at(self._rows(list(np.transpose(points)), orders), self.coefficients)
+
+    def mean_on_grid(self, axes: Sequence[Array], orders: Sequence[int] | None = None) -> Array:
+        """The same on the product of the axes."""
+        return along_all(self._rows(axes, orders), self.coefficients)
+
+    def _rows(self, coordinates: Sequence[Array], orders: Sequence[int] | None) -> list[Array]:
+        orders = orders or (0,) * len(self.bases)
+        places = zip(self.bases, coordinates, orders, strict=True)
+        return [basis.evaluate(x, order)[order] for basis, x, order in places]
 
 
 class DivergenceError(ArgumentError):
@@ -20,7 +48,7 @@ class DivergenceError(ArgumentError):
     history : sequence of float
         Before each step the change that the equation asks for, relative to the solution.
     last : object, optional
-        What was good until then: a `Solution`, where there is one.
+        What was good until then, where there is something: its `mean` takes points.
 
     Examples
     --------

@@ -23,6 +23,7 @@ from kernelgp.random import RandomState, as_generator
 from solvers.calibration import calibrate
 from solvers.collocation_points import CollocationPoints, read_collocation
 from solvers.deviation import NUGGET
+from solvers.divergence import DivergenceError
 from solvers.given_frequencies import check_given
 from solvers.journal import Journal, fingerprint, open_journal
 from solvers.line_posterior import LinePosterior
@@ -42,6 +43,7 @@ from solvers.search import find_frequencies, search_prior
 from solvers.sited import with_arrays_at_points
 from solvers.slab_journal import march
 from solvers.slabs import check_slabs
+from solvers.slabs.layout import may_march
 from solvers.solution import Solution
 from solvers.storage import identify
 from solvers.threads import one_thread
@@ -167,7 +169,8 @@ class GPSolver:
             Into how many parts of its time an initial-value problem in one space dimension is
             cut, each of which starts where the one before ends. For long times, fronts and
             systems; the axis of space is stretched where the solution becomes steep. The grid's
-            points in time are those of all slabs; "auto" gives each a dozen. None is one solve.
+            points in time are those of all slabs; "auto" gives each a dozen. None is one solve, and
+            slabs where that finds no solution of a nonlinear equation.
         checkpoint : path, optional
             A file to write every finished step into: rungs of the ladder of priors, steps of
             Newton's method, of Gauss-Newton and of the search of ``method="map"``, slabs. The
@@ -186,6 +189,9 @@ class GPSolver:
             few, the kernel is not smooth enough for the equation, a condition is missing, the
             grid is too coarse for the frequencies of the data, or the equation has no unique
             solution.
+        DivergenceError
+            If Newton's method finds no solution. It has the `history` of residuals, and what was
+            good until then as `last`.
 
         Warns
         -----
@@ -249,7 +255,13 @@ class GPSolver:
                 return self._solve_map(problem, samples, tones, journal)
             if problem.dimension == 1 and self.kernel != "gaussian":
                 return self._solve_rough_line(problem, samples, tones, started)
-            return self._solve_structured(problem, samples, tones, journal, started)
+            try:
+                return self._solve_structured(problem, samples, tones, journal, started)
+            except DivergenceError:
+                if not (self._is_smooth and may_march(problem)):
+                    raise
+            slabs = check_slabs(problem, "auto", sizes)
+            return march(problem, sizes, slabs, journal, seed=self._seed())
 
     def _identity(
         self, problem: Problem, where: CollocationPoints, slabs: int | str | None

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError
+from solvers.divergence import DivergenceError
 from solvers.jacobian import GridTerm, Jacobian, grid_rows
 from solvers.journal import SILENT, Journal
 from solvers.problem import Problem
@@ -77,7 +78,9 @@ def newton(
     Raises
     ------
     ArgumentError
-        If the equation is not finite at the first guess, or no steps solve it.
+        If the equation is not finite at the first guess.
+    DivergenceError
+        If no steps solve it; its `last` are the coefficients of the last good iterate.
     """
     system = _GridSystem(problem, samples, equation)
     before = journal.recall("newton")
@@ -101,7 +104,7 @@ def _iterate(system: "_GridSystem", C: Array, taken: int, journal: Journal) -> t
         given = f"{text!r}, which is not finite at a first guess"
         raise ArgumentError("equation", given, "write it so that it is defined near the faces")
     forcing = _LINEAR_FORCING if linear else _FORCING
-    step = taken
+    step, history = taken, [_relative(residual, C)]
     for step in range(taken + 1, _MOST_STEPS + 1):
         size, before = np.linalg.norm(residual), _relative(residual, C)
         try:
@@ -119,12 +122,14 @@ def _iterate(system: "_GridSystem", C: Array, taken: int, journal: Journal) -> t
             break
         C, residual = new, left
         now = _relative(residual, C)
+        history.append(now)
         journal.record("newton", {"iterate": C, "steps": step, "ended": False}, residual=now)
         if now <= _CONVERGED or (now <= _NEARLY and now > before / 4):
             return C, step
         forcing = max(min(_FORCING, now), _TIGHTEST)
     given = f"{text!r}, where {step} steps lower the residual no further"
-    raise ArgumentError("equation", given, "give a finer grid, or an equation nearer to linear")
+    remedy = "give a finer grid, or an equation nearer to linear"
+    raise DivergenceError("equation", given, remedy, history, C)
 
 
 def _relative(residual: Array, C: Array) -> float:

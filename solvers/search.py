@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kernelgp.errors import ArgumentError, ConvergenceWarning
 from solvers.axis_basis import AxisBasis
 from solvers.discretisation import AxisDiscretisation, Basis, Condition
+from solvers.divergence import DivergenceError, Iterate
 from solvers.fourier_basis import FourierBasis, highest_line, strongest_lines
 from solvers.jacobian import GridTerm
 from solvers.journal import SILENT, Journal
@@ -24,6 +25,7 @@ from solvers.resolution import Resolution, measure, signals_along, source_lines
 from solvers.samples import Samples, sample_at_chebyshev
 from solvers.section_basis import SectionBasis
 from solvers.separation import separate
+from solvers.slabs.layout import may_march
 from solvers.spectrum import bandwidth, characteristic_frequencies, merge_frequencies, peaks
 from solvers.structured import Axis, Data, StructuredEquation
 from solvers.tensors import along_all
@@ -149,13 +151,15 @@ def search_prior(
     ------
     ArgumentError
         If the equation has no unique solution, or the grid cannot carry the data's main wave.
+    DivergenceError
+        If Newton's method finds no solution, or nothing that resembles one where slabs may.
 
     Warns
     -----
     ConvergenceWarning
         If the best attempt leaves digits missing.
     """
-    best, singular = None, ""
+    best, singular, failure = None, "", None
     if not smooth:
         resolved = _RESOLVED_ROUGH
     else:
@@ -180,7 +184,8 @@ def search_prior(
                 problem, samples, frequencies, shape, number, rung, smooth=smooth, seed=seed
             )
         except ArgumentError as error:
-            singular = str(error)
+            singular = ArgumentError.__str__(error)
+            failure = error if isinstance(error, DivergenceError) else failure
             rung.record("failed", {"message": np.frombuffer(singular.encode(), np.uint8)})
             continue
         if best is None or attempt.resolution.is_better_than(best.resolution):
@@ -197,7 +202,13 @@ def search_prior(
             why = "to which Newton's method finds no solution"
         given = f"{problem.equation.text!r}, {why} ({singular})"
         remedy = "change a condition or a coefficient, so that it has one solution"
+        if failure is not None:
+            raise DivergenceError("problem", given, remedy, failure.history, failure.last)
         raise ArgumentError("problem", given, remedy)
+    if best.resolution.worst > _LOST and may_march(problem):
+        given = f"{problem.equation.text!r}, whose relative residual is {best.resolution.worst:.1e}"
+        last = Iterate([axis.basis for axis in best.equation.axes], best.coefficients)
+        raise DivergenceError("problem", given, "solve it slab by slab", last=last)
     complain_if_unresolved(problem, samples, best.resolution, smooth=smooth)
     return best
 
@@ -351,7 +362,11 @@ def _attempt(
                 coefficients = equation.solve(data)
             journal.record("coefficients", {"values": coefficients})
     else:
-        found = newton(problem, samples, equation, data, journal)
+        try:
+            found = newton(problem, samples, equation, data, journal)
+        except DivergenceError as error:
+            error.last = Iterate([axis.basis for axis in axes], error.last)
+            raise
         coefficients, steps, terms = found.coefficients, found.steps, found.terms
         # The data of which the neighbour has this solution, and misses as much.
         source = along_all([a.lift for a in axes], equation.apply(coefficients)) + found.left_over

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.harness import Options, Run
 from experiments.pde import networks
+from experiments.pde.references import is_reference, reference_table
 from experiments.pde.tasks import CHIRP, CURVES, OURS, PEER, SURFACES
 from experiments.table import format_table
 from kernelgp.plotting import COLORS, grid_of_axes, save
@@ -33,8 +34,11 @@ HEADERS: tuple[str, ...] = (
 
 def report(runs: Sequence[Run], options: Options) -> None:
     """Three tables on the terminal, three pictures in the folder of output."""
+    references = [run for run in runs if is_reference(run)]
     pairs: dict[str, dict[str, Run]] = {}
     for run in runs:
+        if is_reference(run):
+            continue
         pairs.setdefault(f"{run.task} {run.params}", {})[run.method] = run
     found = list(pairs.values())
     usual = [p for p in found if _is_usual(_any(p))]
@@ -46,6 +50,9 @@ def report(runs: Sequence[Run], options: Options) -> None:
     _show([_row(p) for p in waves], title, [_any(p).params["per_wave"] for p in waves])
     title = "Where a Gaussian process is the wrong tool: no tones, so a broad spectrum"
     _show([_row(p) for p in chirp], title)
+
+    if references:
+        print(reference_table(references))
 
     print(f"\nwrote {_draw_errors(usual, options)}")
     print(f"wrote {_draw_waves(waves, options)}")

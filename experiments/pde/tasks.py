@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import Method, Options, Task
+from experiments.pde.references import reference_tasks
 from solvers import Box, ChebyshevSolver, GPSolver, Problem, Solution, gallery
 
 __all__ = ["CHIRP", "CURVES", "OURS", "PEER", "SURFACES", "Case", "tasks"]
@@ -53,7 +54,7 @@ def tasks(options: Options) -> list[Task]:
         found += [_surface(name, n) for n in sizes]
     for n in (200,) if options.quick else (200, 300, 400):
         found.append(_task(CHIRP, _chirp, (n,), {"grid": [n]}))
-    return found
+    return [*found, *reference_tasks(options)]
 
 
 def _gallery(*, quick: bool) -> Iterator[Task]:

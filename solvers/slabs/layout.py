@@ -13,7 +13,7 @@ from solvers.equation import Derivative
 from solvers.faces import TIME, Face
 from solvers.problem import Problem
 
-__all__ = ["Equations", "Layout", "Slopes"]
+__all__ = ["Equations", "Layout", "Slopes", "may_march"]
 
 Array = NDArray[np.float64]
 #: ``slopes[e]`` are ``(function, order in x, order in t, coefficient)`` of equation e.
@@ -173,6 +173,11 @@ class Equations:
             d: self.layout.turned(at(self._index[d.function], *self.layout.split(d.orders)))
             for d in derivatives
         }
+
+
+def may_march(problem: Problem) -> bool:
+    """Whether slabs may solve what one solve does not: it is nonlinear, and starts somewhere."""
+    return any(problem.nonlinears) and not Layout.obstacle(problem)
 
 
 def _pairs(problem: Problem, time: int, order: int) -> tuple[int, ...] | None:

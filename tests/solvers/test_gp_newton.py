@@ -1,5 +1,6 @@
 """Nonlinear equations and coefficients that vary: Newton's method on the neighbour's bases."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import scipy.optimize
 
 from kernelgp.errors import ArgumentError
 from solvers import Box, Dirichlet, GPSolver, Initial, Neumann, Problem, Solution, gallery
+from solvers.divergence import DivergenceError
 
 LINE, PLANE, UNIT = Box(x=(0, 1)), Box(x=(0, 1), y=(0, 1)), Box(x=(0, 1), t=(0, 1))
 CUBE = Box(x=(0, 1), y=(0, 1), z=(0, 1))
@@ -168,3 +170,20 @@ def test_bratus_problem_has_the_solution_that_is_known():
     x = np.linspace(0, 1, 21)
     exact = -2 * np.log(np.cosh((x - 0.5) * theta / 2) / np.cosh(theta / 4))
     np.testing.assert_allclose(solution.mean(x), exact, atol=1e-11)
+
+
+def test_a_divergence_keeps_its_history_and_the_last_good_iterate():
+    # Above a factor of 3.51 there is no solution (Bratu's problem).
+    problem = Problem("u_xx + 5*exp(u) = 0", LINE, [Dirichlet(0)])
+    with pytest.raises(DivergenceError, match="Newton's method finds no solution") as raised:
+        GPSolver().solve(problem, grid=(60,))
+    error = raised.value
+    assert len(error.history) > 1
+    assert f"{error.history[-1]:.1e}" in str(error)
+    points = np.array([[0.0], [0.4], [0.6], [1.0]])
+    values = error.last.mean(points)
+    assert np.allclose(values[[0, 3]], 0, atol=1e-9)
+    assert values[1] == pytest.approx(values[2])
+    assert np.allclose(error.last.mean_on_grid([points[:, 0]]), values)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.history) == (str(error), error.history)

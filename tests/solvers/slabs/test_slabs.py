@@ -220,3 +220,12 @@ def test_auto_gives_a_slab_a_dozen_points():
         warnings.simplefilter("error")
         solution = GPSolver().solve(burgers("0.1"), grid=(40, 48), slabs="auto")
     assert solution.report.slabs == 4
+
+
+def test_slabs_take_over_where_one_solve_finds_nothing():
+    solution = GPSolver().solve(burgers("0.02"), grid=(60, 30))
+    assert isinstance(solution.posterior, SlabsPosterior)
+    x = np.linspace(-1, 1, 50)
+    exact = burgers_exactly(x, 0.8, 0.02)
+    found = solution.mean(np.stack([x, np.full(50, 0.8)], axis=1))
+    assert np.linalg.norm(found - exact) < 1e-3 * np.linalg.norm(exact)
