@@ -245,6 +245,8 @@ class Scales:
     def of(cls, data: Training, *, normalize_x: bool, normalize_y: bool) -> "Scales":
         """Those of the data; repeated rows and whole weights come to the same."""
         y = data.y.reshape(len(data.y), -1)
+        for name, values in {"X": data.x, "y": y}.items():
+            _check_range(name, values)
         x_shift, x_scale, _ = _spread(data.x, data.weights)
         y_shift, y_scale, constant = _spread(y, data.weights)
         if not normalize_x:
@@ -252,6 +254,16 @@ class Scales:
         if not normalize_y:
             y_shift, y_scale = torch.zeros_like(y_shift), torch.ones_like(y_scale)
         return cls(x_shift, x_scale, y_shift, y_scale, constant)
+
+
+def _check_range(name: str, values: Tensor) -> None:
+    """Refuse numbers whose squares float64 cannot hold."""
+    seen = values.double().nan_to_num(nan=0.0)
+    largest, width = seen.abs().max().item(), (seen.amax(0) - seen.amin(0))
+    narrow = width[width > 0]
+    if largest > 1e140 or (len(narrow) and narrow.min().item() < 1e-140):
+        given = f"values up to {largest:.3g}, with a column {width.min().item():.3g} wide"
+        raise ArgumentError(name, given, "rescale them: float64 cannot hold their squares")
 
 
 def _spread(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -291,6 +303,16 @@ def as_kernel(kernel: Any, x_scale: Tensor, *, default: type[Any] = Matern) -> K
     if kernel is None:
         start = 0.5 * len(x_scale) ** 0.5 * x_scale.double()
         return 1.0 * default(lengthscale=start)
+    found = _convert(kernel)
+    if found.batch_shape:
+        given = f"one with a batch of hyperparameters, {tuple(found.batch_shape)}"
+        raise ArgumentError("kernel", given, "index the batch first, kernel[0]")
+    if hasattr(found, "check_columns"):
+        cast(Any, found).check_columns(torch.zeros(1, len(x_scale), dtype=torch.float64))
+    return found
+
+
+def _convert(kernel: Any) -> Kernel:
     if isinstance(kernel, sklearn_kernels.Kernel):
         return from_sklearn(kernel)
     if not isinstance(kernel, Kernel):

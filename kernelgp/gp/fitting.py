@@ -23,6 +23,8 @@ __all__ = ["best_start", "levels", "maximise_evidence"]
 # Below this the whole is cheap enough, and a part says little.
 _SMALLEST_WHOLE = 800
 _LARGEST_PART = 2000
+# From a warning through this file, the fit and the estimator to the line that called it.
+_TO_USER = 5
 _PERTURBATION = 1.5  # of the logarithms, in restarts
 
 
@@ -93,7 +95,7 @@ def maximise_evidence(
             )
         seconds += found.seconds
         if found.interrupted:
-            tell(found)
+            tell(found, stacklevel=_TO_USER)
             return found
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", JitterWarning)
@@ -110,7 +112,9 @@ def maximise_evidence(
         inverse_hessian=known,
         description="fit",
         visible=visible,
+        warn=False,
     )
+    tell(found, stacklevel=_TO_USER)
     return replace(found, seconds=found.seconds + seconds)
 
 

@@ -426,7 +426,7 @@ def learn(
     seconds = time.perf_counter() - begun
     best = replace(best, seconds=seconds, evaluations=evaluations, at_bounds=parameters.at_bounds())
     if warn:
-        tell(best)
+        tell(best, stacklevel=3)
     return best
 
 
@@ -450,17 +450,17 @@ def as_objective(parameters: Hyperparameters, loss: Callable[[], Tensor]) -> Obj
     return objective
 
 
-def tell(report: OptimizeReport) -> None:
+def tell(report: OptimizeReport, *, stacklevel: int) -> None:
     """Warn of what the user should know of: an interruption, no convergence, bounds."""
     if report.interrupted:
         text = f"{report}; the best so far is kept, and a fit with warm_start goes on from it."
-        warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        warnings.warn(text, ConvergenceWarning, stacklevel=stacklevel)
     elif not report.converged:
         text = f"{report}; raise max_iterations, or start from other hyperparameters."
-        warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        warnings.warn(text, ConvergenceWarning, stacklevel=stacklevel)
     if report.at_bounds:
         text = (
             f"the optimiser ended with {', '.join(report.at_bounds)}; "
             "fix that parameter, or check whether the kernel suits the data."
         )
-        warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        warnings.warn(text, ConvergenceWarning, stacklevel=stacklevel)

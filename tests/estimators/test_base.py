@@ -166,3 +166,18 @@ def test_choices_dtypes_and_devices_are_checked():
         as_device("gpu")
     with pytest.raises(ArgumentError, match="optimizer: got 'adam'; give \"lbfgs\" or None"):
         check_choice("optimizer", "adam", ["lbfgs", None])
+
+
+def test_kernels_that_cannot_take_the_columns_or_are_many_are_refused():
+    scale = torch.ones(2, dtype=torch.float64)
+    with pytest.raises(ArgumentError, match="active_dims: got"):
+        as_kernel(RBF(active_dims=[5]), scale)
+    with pytest.raises(ArgumentError, match="kernel: got one with a batch"):
+        as_kernel(RBF(torch.ones(2, 1, 2)), scale)
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e-200])
+def test_numbers_whose_squares_overflow_are_refused(factor):
+    for x, y, name in ((factor * X, Y, "X"), (X, factor * Y, "y")):
+        with pytest.raises(ArgumentError, match=f"{name}: got values up to"):
+            Scales.of(read(x, y), normalize_x=True, normalize_y=True)

@@ -444,3 +444,13 @@ def test_bad_questions_are_named():
         gp.sample_y(new, 0)
     with pytest.raises(ValueError, match="NaN"):
         gp.predict(np.full((2, 2), np.nan))
+
+
+def test_an_input_that_does_not_matter_is_no_trouble_and_warnings_point_at_the_caller():
+    X, y, _ = problem(n=80)
+    X = np.c_[X, np.random.default_rng(1).normal(size=80)]
+    gp = GPRegressor(random_state=0).fit(X, y)
+    assert gp.kernel_.base_kernel.lengthscale[0, 2] > 10
+    with pytest.warns(ConvergenceWarning) as seen:
+        GPRegressor(random_state=0).fit(X[:, :1], np.sin(X[:, 0]))
+    assert seen[0].filename == __file__
