@@ -8,11 +8,13 @@ factorise gets jitter, and then it is said how much.
 import time
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import scipy.linalg
 import torch
 from linear_operator import to_linear_operator
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from kernelgp.errors import ArgumentError, JitterWarning, NotPositiveDefiniteError
@@ -187,11 +189,18 @@ def lower_inverse(root: Tensor) -> Tensor:
     """``(L Lᵀ)⁻¹`` on and below the diagonal, a new tensor with anything above; no batch."""
     if root.device.type != "cpu":
         return torch.cholesky_inverse(root)
-    # scipy's LAPACK takes two thirds of the time of torch's here (0.24 and 0.36 s at 2 000).
+    # scipy's LAPACK takes two thirds of the time of torch's here (0.24 and 0.36 s at 2 000), but
+    # only on one thread: two wait for each other, 3 to 27 s on a busy machine.
     array = root.numpy()
     (potri,) = scipy.linalg.get_lapack_funcs(("potri",), (array,))
-    inverse, _ = potri(array, lower=1)
+    with _openblas().limit(limits=1):
+        inverse, _ = potri(array, lower=1)
     return torch.from_numpy(inverse)
+
+
+@cache
+def _openblas() -> ThreadpoolController:
+    return ThreadpoolController().select(internal_api="openblas")
 
 
 def _eye(matrix: Tensor) -> Tensor:
