@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.problem import Problem
+from solvers.scattered_spectrum import scattered_tones
 from solvers.spectrum import characteristic_frequencies, merge_frequencies, peaks
 
 __all__ = ["MOST_TONES", "PEAK_FLOOR", "row_frequencies"]
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 
 MOST_TONES = {1: 8, 2: 3, 3: 2}
 PEAK_FLOOR = {1: 1e-13, 2: 1e-9, 3: 1e-9}
+# Fewer sensors cannot tell a tone from what is slow; weaker ones than this are left to the rest.
+_FEWEST_SENSORS, _MOST_SEEN, _SEEN_FLOOR = {1: 40, 2: 120, 3: 400}, 2, 0.1
 
 
 def row_frequencies(
@@ -45,7 +48,7 @@ def row_frequencies(
         Where coefficients that vary are looked at, if not on the grid.
     """
     d, lengths = problem.dimension, problem.domain.lengths
-    found = []
+    found, seen = [], _seen(problem)
     for k, name in enumerate(problem.axes):
         if name in given:
             found.append(list(given[name]))
@@ -55,6 +58,7 @@ def row_frequencies(
             data = [frequency for _, frequency in strongest]
         else:
             data = candidates[k]
+        data = [*data, *seen[k]]
         found.append(merge_frequencies(data, lengths[k], limit=MOST_TONES[d]))
     own = [_own(problem, axes, k, found, at) for k in range(d)]
     return tuple(
@@ -63,6 +67,20 @@ def row_frequencies(
         else merge_frequencies(more, length, known=tones, limit=MOST_TONES[d] + 1)
         for name, length, tones, more in zip(problem.axes, lengths, found, own, strict=True)
     )
+
+
+def _seen(problem: Problem) -> list[list[float]]:
+    """For each axis the main frequencies of what sensors saw, the strongest first."""
+    bounds = problem.domain.bounds
+    tones: list[list[float]] = [[] for _ in bounds]
+    for block in problem.observations:
+        if len(block.values) >= _FEWEST_SENSORS[len(bounds)]:
+            found = scattered_tones(
+                block.points, block.values, bounds, limit=_MOST_SEEN, floor=_SEEN_FLOOR
+            )
+            for known, more in zip(tones, found, strict=True):
+                known += more
+    return tones
 
 
 def _signals(problem: Problem, axes: Sequence[Array], k: int) -> list[Array]:

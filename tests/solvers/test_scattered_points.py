@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
-from solvers import Box, Dirichlet, GPSolver, Initial, Problem, Solution
+from solvers import Box, Dirichlet, GPSolver, Initial, Observations, Problem, Solution
 
 TWO_PI = 2 * np.pi
 LINE, SQUARE = Box(x=(0, TWO_PI)), Box(x=(0, 1), y=(0, 1))
@@ -130,3 +130,16 @@ def test_rough_kernels_and_the_old_search_do_not_take_points():
     for solver in (GPSolver("student"), GPSolver(method="map")):
         with pytest.raises(ArgumentError, match="points: got 60 scattered points"):
             solver.solve(problem, points=scattered(LINE, 60))
+
+
+def test_a_tone_that_only_sensors_know_is_found():
+    rng = np.random.default_rng(0)
+    box = Box(x=(0, 1), t=(0, 1))
+    where = scattered(box, 300)
+    truth = np.sin(60 * (where[:, 0] - 0.5 * where[:, 1]))
+    seen = Observations(where, truth + 0.01 * rng.normal(size=300), noise=1e-4)
+    solution = GPSolver().solve(Problem("u_t + 0.5*u_x = 0", box, [seen]), grid=(60, 40))
+    assert np.allclose(solution.report.frequencies["x"][0] * 2 * np.pi, 60, atol=2)
+    at = scattered(box, 300, seed=1)
+    error = solution.mean(at) - np.sin(60 * (at[:, 0] - 0.5 * at[:, 1]))
+    assert np.sqrt(np.mean(error**2)) < 0.01
