@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kernelgp.estimators.gp_classifier import GPClassifier
     from kernelgp.estimators.gp_regressor import GPRegressor
     from kernelgp.estimators.kernel_ridge import KernelRidge
+    from kernelgp.estimators.nystroem_gp import NystroemGPRegressor
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "GPClassifier",
     "GPRegressor",
     "KernelRidge",
+    "NystroemGPRegressor",
     "PredictionBandDisplay",
     "RelevanceDisplay",
     "ResidualsDisplay",
@@ -44,6 +46,7 @@ _CLASSES = {
     "GPClassifier": "kernelgp.estimators.gp_classifier",
     "GPRegressor": "kernelgp.estimators.gp_regressor",
     "KernelRidge": "kernelgp.estimators.kernel_ridge",
+    "NystroemGPRegressor": "kernelgp.estimators.nystroem_gp",
     "PredictionBandDisplay": "kernelgp.estimators.displays",
     "RelevanceDisplay": "kernelgp.estimators.displays",
     "ResidualsDisplay": "kernelgp.estimators.displays",

@@ -142,18 +142,20 @@ def choose_inducing_points(
         "kmeans": centres after a few rounds of k-means from a k-means++ start, in units of the
         spread of the columns. "random": rows.
     """
-    count = min(count, len(x))
+    if method not in ("rpcholesky", "kmeans", "random"):
+        raise ArgumentError("inducing", repr(method), _METHODS)
+    # Distinct rows, in their own order: rows that repeat choose nothing else than weights do.
+    pool = _subset(x, 40 * count, generator).unique(dim=0)
+    if len(pool) <= count:
+        return pool.double()
     match method:
         case "rpcholesky":
-            pool = _subset(x, 20 * count, generator)
             found = pivoted_cholesky(KernelOperator(kernel, pool), count, generator=generator)
             return pool[found.pivots].double()
         case "kmeans":
-            return _cluster(_subset(x, 40 * count, generator).double(), count, generator)
-        case "random":
-            return _subset(x, count, generator).double()
+            return _cluster(pool.double(), count, generator)
         case _:
-            raise ArgumentError("inducing", repr(method), _METHODS)
+            return _subset(pool, count, generator).double()
 
 
 def _subset(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
