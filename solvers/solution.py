@@ -24,8 +24,10 @@ from solvers.point_verdict import is_judged_at_points, judge_at_points
 from solvers.points import read_points
 from solvers.problem import Problem
 from solvers.protocol import Posterior, posterior_of
+from solvers.row_verdict import is_judged_by_rows, judge_rows
 from solvers.storage import load_parts, save_parts
-from solvers.table import to_dataset
+from solvers.system_picture import draw_system
+from solvers.table import to_dataset, to_system_dataset
 from solvers.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -205,13 +207,19 @@ class Solution:
         """
         seed = int(torch.randint(2**31, (1,), generator=as_generator(random_state)))
         rng = np.random.default_rng(seed)
-        at_points = is_judged_at_points(self.problem)
-        judged = judge_at_points if at_points else judge
+        judged = judge
+        if is_judged_by_rows(self.problem):
+            judged = judge_rows
+        elif is_judged_at_points(self.problem):
+            judged = judge_at_points
         verdict = judged(self.problem, self.posterior, self.grid, rtol=rtol, rng=rng)
         return replace(verdict, notes=tuple(notes_on(self.problem, self.posterior, rng)))
 
     def to_xarray(self, grid: Sequence[int] | None = None) -> "xarray.Dataset":
         """Mean, deviation and source on a uniform grid, with the axes as coordinates.
+
+        Several functions and unknown fields have variables such as ``u_mean`` and ``u_std`` each,
+        unknown constants ``c`` and ``c_std``.
 
         Where the domain has a region there is a variable ``inside``, and the others are NaN
         outside of it.
@@ -222,6 +230,8 @@ class Solution:
             None is the grid it was solved on.
         """
         sizes = self.grid if grid is None else self.problem.domain.check_grid(grid)
+        if len(self.problem.functions) > 1 or self.problem.unknown:
+            return to_system_dataset(self.problem, self.posterior, sizes)
         return to_dataset(self.problem, self.posterior, sizes)
 
     def plot(self, path: str | Path) -> Path:
@@ -232,7 +242,9 @@ class Solution:
         ArgumentError
             If the problem has three dimensions, or matplotlib cannot write that format.
         """
-        return draw(self.problem, self.posterior, self.grid, path)
+        several = len(self.problem.functions) > 1 or self.problem.unknown
+        drawn = draw_system if several else draw
+        return drawn(self.problem, self.posterior, self.grid, path)
 
     def save(self, path: str | Path) -> Path:
         """Write everything into one file that `load` reads; its path.

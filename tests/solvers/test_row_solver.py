@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernelgp.errors import ArgumentError
+from kernelgp.errors import ArgumentError, ConvergenceWarning
 from solvers import Box, Dirichlet, GPSolver, Initial, Observations, Periodic, Problem, Solution
 
 LINE, SQUARE = Box(x=(0, 1)), Box(x=(0, 1), y=(0, 1))
@@ -146,3 +146,40 @@ def test_one_function_of_a_system_is_seen():
     assert solution["v"].error() < 1e-3
     x = rng.uniform(size=(200, 1))
     assert coverage(solution["v"], problem.exact(x, of="v"), x) > 0.9
+
+
+def test_a_system_is_judged_drawn_and_tabled(tmp_path):
+    problem = Problem.from_exact(
+        ["u_t = v_x", "v_t = u_x"],
+        SPACETIME,
+        {"u": "sin(4*x)*cos(4*t)", "v": "cos(4*x)*sin(4*t)"},
+        functions=["u", "v"],
+        conditions=[Initial(), Dirichlet(of="u", on=["x-", "x+"])],
+    )
+    solution = GPSolver().solve(problem, grid=(20, 20))
+    verdict = solution.check()
+    assert verdict, str(verdict)
+    assert "relative residual of equation 2" in str(verdict)
+    table = solution.to_xarray((7, 9))
+    assert table["v_std"].shape == (7, 9)
+    np.testing.assert_allclose(table["v_mean"], table["v_exact"], atol=1e-9)
+    assert solution.plot(tmp_path / "s.png").stat().st_size > 1000
+
+
+def test_a_wrong_noise_is_noticed():
+    with pytest.warns(ConvergenceWarning, match="deviations of their noise off"):
+        solution = GPSolver().solve(fusion(1e-6), grid=(20, 20))
+    assert not solution.check()
+
+
+def test_frequencies_are_read_from_what_was_observed():
+    """Twelve waves, no face and no source: only the sensors know of them."""
+    rng = np.random.default_rng(0)
+    where = rng.uniform(size=(300, 1))
+    exact = "sin(75*x) + x"
+    truth = Problem.from_exact("u_xx + 5625*u = f", LINE, exact)
+    seen = truth.exact(where) + 0.01 * rng.normal(size=300)
+    problem = Problem.from_exact("u_xxx + 5625*u_x = 5625", LINE, exact, Observations(where, seen))
+    solution = GPSolver().solve(problem, grid=(100,))
+    assert solution.error() < 0.01
+    assert np.abs(solution.report.frequencies["x"] - 75 / (2 * np.pi)).min() < 0.5

@@ -152,3 +152,23 @@ def test_constants_come_back_from_a_file(tmp_path):
     assert again.parameters == solution.parameters
     x = np.linspace(0, 1, 9)[:, None]
     np.testing.assert_array_equal(again.residual(x), solution.residual(x))
+
+
+def test_parameters_are_judged_drawn_and_tabled(tmp_path):
+    equation = "u_xx + k*u = f"
+    problem = observed(equation, LINE, {"u": "sin(9*x)", "k": 60}, {"k": (1, 200)}, n=60, sd=0.01)
+    solution = GPSolver().solve(problem, grid=(40,))
+    verdict = solution.check()
+    assert verdict, str(verdict)
+    assert "error of k, in deviations" in str(verdict)
+    table = solution.to_xarray()
+    assert {"u_mean", "u_std", "u_exact", "k", "k_std"} <= set(table)
+    assert solution.plot(tmp_path / "k.png").stat().st_size > 1000
+    exact, unknown = {"u": "sin(9*x) + x", "a": "2 + x"}, {"a": "field"}
+    problem = observed(
+        "a*u_xx + a_x*u_x = f", LINE, exact, unknown, n=200, sd=0.01, conditions=[Dirichlet()]
+    )
+    solution = GPSolver().solve(problem, grid=(40,))
+    assert "share of errors of a within two deviations" in str(solution.check())
+    assert "a_std" in solution.to_xarray()
+    assert solution.plot(tmp_path / "a.png").exists()
