@@ -39,9 +39,22 @@ def test_the_readmes_wave_reaches_what_it_says(elsewhere):
     assert names["GPSolver"]().solve(names["round_plate"], grid=(40, 40)).error() < 1e-12
 
 
+def test_the_readmes_unknowns_are_found(elsewhere):
+    first = scripts("README.md")[0].splitlines()[:2]
+    (script,) = (text for text in scripts("README.md") if "unknown={" in text)
+    names = {}
+    exec(
+        compile("\n".join([*first, "from solvers import Box", script]), "README.md", "exec"), names
+    )
+    found = names["found"]
+    assert abs(found.mean - 0.7) < min(0.007, 2 * found.std)
+    assert names["GPSolver"]().solve(names["system"], grid=(200,)).error() < 1e-12
+
+
 def test_the_readmes_operator_script_runs_as_written(elsewhere):
     # As written but for its size: 20 000 points take half a minute, and `make examples` has them.
-    script = scripts("README.md")[2].replace("20_000", "2_000")
+    (found,) = (text for text in scripts("README.md") if "KernelOperator(kernel, x)" in text)
+    script = found.replace("20_000", "2_000")
     names = {}
     exec(compile(script, "README.md", "exec"), names)
     assert names["report"].converged
