@@ -31,7 +31,10 @@ _DIFFERENCE = 0.5
 # Of a step, in posterior deviations, at first and after each that succeeds.
 _LONGEST, _GROWTH = 3.0, 4.0
 _SHARES = (1.0, 0.4, 0.1)
-_FIRST_ROUNDS, _SCALE_ROUNDS = 15, 8
+_FIRST_ROUNDS, _SCALE_ROUNDS = 40, 25
+# Deviations are learned to this: left where they were until they are off by much, they make
+# steps in the density, whose differences then pass for curvature.
+_SETTLED = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +105,7 @@ class ConstantSearch:
             learn_noise=self.collocation.learned_noise,
             nugget=self.nugget,
             rounds=rounds,
+            settled=_SETTLED,
         )
         value = observed_evidence(found, self.nugget) - 0.5 * float(position @ position)
         return value, found

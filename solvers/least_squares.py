@@ -177,6 +177,7 @@ def learn_scales(
     learn_noise: Sequence[str] = (),
     nugget: float = NUGGET,
     rounds: int = _MOST_ROUNDS,
+    settled: float = _SETTLED,
 ) -> Fit:
     """Condition on blocks, at the prior deviations and noise that make the values most likely.
 
@@ -195,6 +196,8 @@ def learn_scales(
     nugget
     rounds
         Bound on the number of factorisations.
+    settled
+        A relative move of deviations that is not worth another one.
     """
     scales = np.array(start, float)
     if len(scales) == 1 and not fixed and all(block.noise is None for block in blocks):
@@ -218,7 +221,7 @@ def learn_scales(
             [_scale_move(found, np.flatnonzero(groups == k)) for k in free]
             + [_noise_move(found, blocks[i]) for i in noisy]
         )
-        if not len(moves) or np.abs(moves).max() < _SETTLED:
+        if not len(moves) or np.abs(moves).max() < settled:
             return found
         step = moves
         if before is not None:
