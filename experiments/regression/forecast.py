@@ -16,7 +16,7 @@ from experiments.harness import Method, Options, Task
 from experiments.regression.data import Rows, read_co2, score_gaussian
 from experiments.regression.tables import OURS
 from kernelgp import GPRegressor
-from kernelgp.kernels import RBF, Periodic, RationalQuadratic
+from kernelgp.kernels import RBF, Periodic, RationalQuadratic, White
 
 __all__ = ["FORECAST", "fitted", "forecast_tasks", "read"]
 
@@ -62,6 +62,7 @@ def fitted(rows: Rows) -> GPRegressor:
         + 2.5**2 * RBF(90.0) * Periodic(period=1.0, lengthscale=1.3)
         + 0.7**2 * RationalQuadratic(alpha=0.8, lengthscale=1.2)
         + 0.2**2 * RBF(0.2)
+        + White(0.2**2)
     )
     return GPRegressor(kernel, random_state=0).fit(rows.x, rows.y)
 
