@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from kernelgp import plotting
-from kernelgp.errors import ArgumentError
 from solvers.masked import blanked, exact_on_grid
+from solvers.picture_kinds import draw_planes
 from solvers.problem import Problem
 from solvers.protocol import Posterior, has_deviation
 from solvers.table import deviation_on_grid
@@ -30,11 +30,10 @@ def draw(problem: Problem, posterior: Posterior, grid: Sequence[int], path: str 
     Raises
     ------
     ArgumentError
-        If the problem has three dimensions, or matplotlib cannot write that format.
+        If matplotlib cannot write that format.
     """
-    if problem.dimension > 2:
-        remedy = "plot a section of to_xarray()"
-        raise ArgumentError("solution", f"{problem.dimension} dimensions", remedy)
+    if problem.dimension > 2 or len(problem.functions) > 1:
+        return draw_planes(problem, posterior, path)
     if problem.dimension == 1:
         return _draw_line(problem, posterior, grid, path)
     return _draw_square(problem, posterior, path)

@@ -19,6 +19,7 @@ from solvers.fit import notes_on
 from solvers.function_solution import FunctionSolution
 from solvers.left_sides import left_overs, values_at
 from solvers.picture import draw
+from solvers.picture_kinds import Kind, draw_kind
 from solvers.places import PointPlaces
 from solvers.point_verdict import is_judged_at_points, judge_at_points
 from solvers.points import read_points
@@ -234,14 +235,26 @@ class Solution:
             return to_system_dataset(self.problem, self.posterior, sizes)
         return to_dataset(self.problem, self.posterior, sizes)
 
-    def plot(self, path: str | Path) -> Path:
+    def plot(self, path: str | Path, *, kind: Kind | None = None) -> Path:
         """Draw the solution, its error and its deviation into a file; its path.
+
+        Parameters
+        ----------
+        path
+            The format is the one that its name ends in.
+        kind : {"solution", "error", "deviation", "residual", "spectrum", "slices"}, optional
+            One of them alone: the residual relative to the equation's largest term, the spectral
+            density of the prior, or the solution at a few times. None is one page of what there
+            is; in three dimensions it shows planes through the middle.
 
         Raises
         ------
         ArgumentError
-            If the problem has three dimensions, or matplotlib cannot write that format.
+            If there is no such kind, the solution has not what it shows, or matplotlib cannot
+            write that format.
         """
+        if kind is not None:
+            return draw_kind(self.problem, self.posterior, path, kind)
         several = len(self.problem.functions) > 1 or self.problem.unknown
         drawn = draw_system if several else draw
         return drawn(self.problem, self.posterior, self.grid, path)

@@ -14,6 +14,7 @@ import typer
 from kernelgp.cli.info import versions
 from kernelgp.errors import ArgumentError
 from solvers import GPSolver, Problem, Solution, gallery
+from solvers.estimates import ConstantEstimate
 from solvers.protocol import has_deviation
 from solvers.verdict import Verdict
 
@@ -72,20 +73,29 @@ def summary(name: str, solution: Solution, verdict: Verdict) -> Iterator[tuple[s
     """What was solved and how well, as labels and values."""
     problem, report = solution.problem, solution.report
     yield "problem", name
-    yield "equation", f"{problem.equation.text} on {problem.domain}"
+    text = "; ".join(equation.text for equation in problem.equations)
+    yield "equation", f"{text} on {problem.domain}"
     yield "grid", " x ".join(map(str, solution.grid))
     if problem.has_exact:
         yield "error", f"{solution.error():.1e} relative to the exact solution (L2)"
-    points = _random_points(problem)
     if has_deviation(solution.posterior):
-        std, size = solution.std(points), np.sqrt(np.mean(np.square(solution.mean(points))))
-        yield "deviation", f"{std.mean():.1e} on average, of a solution of {size:.2g}"
+        points = problem.domain.random_points(200, np.random.default_rng(0))
+        for function in problem.functions:
+            std, mean = solution[function].std(points), solution[function].mean(points)
+            size, of = np.sqrt(np.mean(np.square(mean))), "a solution"
+            of = of if len(problem.functions) == 1 else function
+            yield "deviation", f"{std.mean():.1e} on average, of {of} of {size:.2g}"
     else:
         yield "deviation", "none: the method gives it for small grids only"
     for axis, frequencies in getattr(report, "frequencies", {}).items():
         found = ", ".join(f"{f:.4g}" for f in frequencies) or "none"
         yield f"frequencies in {axis}", f"{found} cycles per unit"
+    for name, found in solution.parameters.items():
+        if isinstance(found, ConstantEstimate):
+            yield f"unknown {name}", f"{found.mean:.6g} with deviation {found.std:.1e}"
     yield "check", "passed" if verdict else "failed"
+    for note in verdict.notes:
+        yield "note", note
     yield "seconds", f"{report.seconds:.2f}"
 
 
@@ -121,11 +131,6 @@ def _from_file(path: Path) -> tuple[Problem, tuple[int, ...] | None]:
         given = "no `problem`" if problem is None else f"a {type(problem).__name__} as `problem`"
         raise ArgumentError(str(path), given, "define problem = Problem(...)")
     return problem, (grid,) if isinstance(grid, int) else grid
-
-
-def _random_points(problem: Problem) -> np.ndarray:
-    low, high = np.transpose(problem.domain.bounds)
-    return np.random.default_rng(0).uniform(low, high, size=(200, problem.dimension))
 
 
 def _facts(solution: Solution, verdict: Verdict) -> dict[str, Any]:
