@@ -61,7 +61,7 @@ def draw_planes(problem: Problem, posterior: Posterior, path: str | Path) -> Pat
         "error": problem.has_exact,
         "deviation": has_deviation(posterior),
     }
-    kinds = [kind for kind in KINDS if present.get(kind)]
+    kinds: list[Kind] = [kind for kind in KINDS if present.get(kind)]
     quantities = [
         (_title(kind, name), _values(problem, posterior, kind, name))
         for name in problem.functions
