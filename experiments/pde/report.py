@@ -48,7 +48,7 @@ def report(runs: Sequence[Run], options: Options) -> None:
     _show([_row(p) for p in usual], _title(usual))
     title = f"Few points: relative L2 error of {OURS} and {PEER} by points per wavelength"
     _show([_row(p) for p in waves], title, [_any(p).params["per_wave"] for p in waves])
-    title = "Where a Gaussian process is the wrong tool: no tones, so a broad spectrum"
+    title = "Without tones, so of a broad spectrum: where a prior of tones is the wrong one"
     _show([_row(p) for p in chirp], title)
 
     if references:
@@ -84,6 +84,10 @@ def _title(pairs: Sequence[Pair]) -> str:
     )
 
 
+def _sourced(run: Run) -> str:
+    return f"{run.task}, source as an array" if run.params.get("source") else run.task
+
+
 def _is_usual(run: Run) -> bool:
     return run.task in gallery and not {"per_wave", "per_side"} & run.params.keys()
 
@@ -101,7 +105,7 @@ def _row(pair: Pair) -> list[str | float | None]:
     ours, peer = pair.get(OURS), pair.get(PEER)
     figures = ours.figures if ours else {}
     return [
-        f"{entry.label} {entry.exact}" if entry else run.task,
+        f"{entry.label} {entry.exact}" if entry else _sourced(run),
         "x".join(map(str, run.params["grid"])),
         published.published if published else None,
         published.published_seconds if published else None,

@@ -1,4 +1,4 @@
-"""The problems of the gallery, fewer points than Chebyshev can use, and a chirp."""
+"""The problems of the gallery, fewer points than Chebyshev can use, and a chirp: the worst case."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +54,8 @@ def tasks(options: Options) -> list[Task]:
         found += [_surface(name, n) for n in sizes]
     for n in (200,) if options.quick else (200, 300, 400):
         found.append(_task(CHIRP, _chirp, (n,), {"grid": [n]}))
+        sampled = {"grid": [n], "source": "array"}
+        found.append(_task(CHIRP, lambda n=n: _sampled_chirp(n), (n,), sampled, peer=False))
     return [*found, *reference_tasks(options)]
 
 
@@ -75,6 +77,15 @@ def _surface(name: str, n: int) -> Task:
 
 def _chirp() -> Problem:
     return Problem.from_exact("u_xx = f", Box(x=(0, 1)), "sin(200*x**2)")
+
+
+def _sampled_chirp(n: int) -> Problem:
+    """The same where the source is known on the grid only: nothing but tones can be tried."""
+    made = _chirp()
+    source = made.source_on_grid([np.linspace(0, 1, n)])
+    return Problem.with_exact(
+        "u_xx = f", made.domain, made.conditions, {"f": source}, made.exact_formulas
+    )
 
 
 def _task(
