@@ -47,6 +47,8 @@ __all__ = ["Calibration", "calibrate"]
 Array = NDArray[np.float64]
 
 _NOISE_DRAWS = 16
+# What evaluating a sum of products loses, in roundings of the largest value.
+_EVALUATION = 8 * np.finfo(float).eps
 # Where the equation holds to this, what is left is rounding, of which the nugget knows.
 _ROUNDING = 1e-11
 _HELD_OUT = 64
@@ -62,7 +64,8 @@ class Calibration:
     amplitude : float
         Standard deviation of the prior, in the unit of the solution.
     floor : float
-        What the solution misses on the faces, in its unit: no deviation is below.
+        What the solution misses on the faces, or its evaluation by rounding, in its unit: no
+        deviation is below.
     log_marginal_likelihood : float
         At the amplitude that maximises it. The data are those on the grid in one dimension, the
         compressed ones in more.
@@ -106,12 +109,14 @@ def calibrate(
         prior = deviation_of(equation, terms).scales
         scales = row_sizes(equation, data, coefficients, amplitude, terms, prior, rounding)
         missed = defect(problem, equation, coefficients, terms)
+    rounded = float(_EVALUATION * resolution.size)
     if resolution.worst <= _ROUNDING or not on_functions(problem):
-        return Calibration(amplitude, 0.0, evidence, scales, missed)
+        return Calibration(amplitude, rounded, evidence, scales, missed)
     deviation = deviation_of(equation, terms, scales=scales)
     surprise = _held_out_surprise(problem, deviation, coefficients, amplitude, seed)
     amplitude *= max(1.0, surprise)
-    return Calibration(amplitude, resolution.misfit, evidence, scales, missed)
+    floor = max(resolution.misfit, rounded)
+    return Calibration(amplitude, floor, evidence, scales, missed)
 
 
 def _line_evidence(

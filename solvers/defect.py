@@ -2,7 +2,7 @@
 
 Between the grid's points the equation leaves a residual. Taken at the quadrature nodes of the
 bases, which are finer, and projected in exact products, it is the data of a correction: for a
-chirp on a grid that is just too coarse it agrees with the true error to three digits. It is
+wave on a grid that is just too coarse it agrees with the true error to two digits. It is
 no part of the solution, which is that of the data on the grid, but belongs to its deviation.
 """
 

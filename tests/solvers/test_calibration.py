@@ -54,10 +54,11 @@ def test_weights_are_learned_in_one_dimension():
     assert slow < 0.01 * tone
 
 
-def test_a_misfit_on_the_faces_is_a_floor(square):
+def test_a_misfit_on_the_faces_is_a_floor_and_so_is_rounding(square):
     rough = Resolution(left_over=1e-8, scale=1.0, misfit=3e-5, size=1.0)
     assert calibrated(square, rough).floor == 3e-5
-    assert calibrated(square).floor == 0
+    exact = Resolution(left_over=0.0, scale=1.0, misfit=0.0, size=3.0)
+    assert calibrated(square, exact).floor == 8 * np.finfo(float).eps * 3.0
 
 
 def test_a_residual_out_of_proportion_raises_the_amplitude(square):
