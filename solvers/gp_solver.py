@@ -54,8 +54,8 @@ Kernel = Literal["gaussian", "student", "matern52"]
 Method = Literal["direct", "map"]
 
 _FEWEST_POINTS = 4
-# Derivatives that the envelope has, in both arguments together.
-_SMOOTHNESS = {"gaussian": 8, "student": 4, "matern52": 4}
+# The highest order of an equation that the envelope is smooth enough for; equations end at 8.
+_HIGHEST_ORDER = {"gaussian": 8, "student": 2, "matern52": 2}
 # What the map method and rough kernels solve beyond the plain; the former says more itself.
 _ROUGH = frozenset({Need.SLOPES})
 # What it does where the equation is linear with constant coefficients only.
@@ -126,7 +126,7 @@ class GPSolver:
         random_state: RandomState = 0,
         verbose: bool = False,
     ) -> None:
-        if kernel not in _SMOOTHNESS:
+        if kernel not in _HIGHEST_ORDER:
             raise ArgumentError("kernel", repr(kernel), "give 'gaussian', 'student' or 'matern52'")
         if method not in ("direct", "map"):
             raise ArgumentError("method", repr(method), "give 'direct' or 'map'")
@@ -394,9 +394,8 @@ def _by_axis(problem: Problem, tones: tuple[list[float], ...]) -> dict[str, NDAr
 
 
 def _check_smoothness(kernel: Kernel, problem: Problem) -> None:
-    order = max(problem.orders)
-    if 2 * order > _SMOOTHNESS[kernel]:
-        most = _SMOOTHNESS[kernel] // 2
+    order, most = max(problem.orders), _HIGHEST_ORDER[kernel]
+    if order > most:
         given = f"{kernel!r}, good for derivatives up to order {most}, for one of order {order}"
         raise ArgumentError("kernel", given, "give 'gaussian', which is smooth")
 

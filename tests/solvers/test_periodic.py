@@ -145,3 +145,14 @@ def test_a_file_holds_everything(name, tmp_path):
         loaded.sample(x, 2, random_state=1), solution.sample(x, 2, random_state=1)
     )
     assert loaded.check()
+
+
+def test_equations_of_fifth_and_sixth_order_are_solved():
+    """Kawahara's equation, and one that has little but its sixth derivative."""
+    box, start = Box(x=(0, 1), t=(0, 1)), [Periodic("x"), Initial()]
+    equation = "u_t + u*u_x + u_xxx/100 - u_xxxxx/10000 = f"
+    wave = Problem.from_exact(equation, box, "cos(2*pi*(3*x - t))", start)
+    assert GPSolver().solve(wave, grid=(60, 40)).error() < 1e-11
+    # Its condition is 60^6: twelve digits are lost.
+    line = Problem.from_exact("u_xxxxxx - u = f", Box(x=(0, 1)), "sin(20*pi*x)", [Periodic("x")])
+    assert GPSolver().solve(line, grid=(60,)).error() < 1e-4
