@@ -11,6 +11,7 @@ V. L. Rvachev, *Theory of R-functions and Some Applications*, 1982 (in Russian);
 """
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,16 +39,16 @@ Array = NDArray[np.float64]
 _FORM = "give a comparison such as 'x**2 + y**2 < 1', or a formula that is positive inside"
 
 
-class LevelSet:
+class LevelSet(ABC):
     """A function of the axes that is positive inside, and its gradient almost everywhere."""
 
+    @abstractmethod
     def __call__(self, *coordinates: Array) -> Array:
         """Values at points, in the broadcast shape; undefined ones are outside, at -inf."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradient(self, *coordinates: Array) -> Array:
         """One row for each axis, shape (d, ...)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

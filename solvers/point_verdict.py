@@ -37,17 +37,7 @@ def judge_at_points(
     rtol: float,
     rng: np.random.Generator,
 ) -> Verdict:
-    """Hold a solution against its equations, its conditions and, where known, the truth.
-
-    Parameters
-    ----------
-    problem, posterior, grid
-    rtol
-        Bound on residual, boundary error and error, each relative to the size of what it is
-        an error of.
-    rng
-        For the places looked at.
-    """
+    """`solvers.verdict.judge` at points: of several equations, of regions, of scattered data."""
     points = problem.domain.random_points(_POINTS[problem.dimension], rng)
     checks = [
         *_residual_checks(problem, posterior, grid, points, rtol),

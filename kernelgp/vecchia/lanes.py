@@ -150,26 +150,21 @@ def sqrt(typing_context: Any, value: Any) -> Any:
     return _lanes(_lanes), generate
 
 
-@intrinsic
-def greater(typing_context: Any, left: Any, right: Any) -> Any:
-    """The greater of both, lane by lane; the right one where the left is NaN."""
+def _preferred(relation: str) -> Any:
+    """Of two values the one that stands in a relation to the other; the right one at a NaN."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left_is = builder.fcmp_ordered(">", *arguments)
-        return builder.select(left_is, *arguments)
+    @intrinsic
+    def operation(typing_context: Any, left: Any, right: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            left_is = builder.fcmp_ordered(relation, *arguments)
+            return builder.select(left_is, *arguments)
 
-    return _lanes(_lanes, _lanes), generate
+        return _lanes(_lanes, _lanes), generate
+
+    return operation
 
 
-@intrinsic
-def lesser(typing_context: Any, left: Any, right: Any) -> Any:
-    """The lesser of both, lane by lane; the right one where the left is NaN."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left_is = builder.fcmp_ordered("<", *arguments)
-        return builder.select(left_is, *arguments)
-
-    return _lanes(_lanes, _lanes), generate
+greater, lesser = _preferred(">"), _preferred("<")
 
 
 @intrinsic
