@@ -9,7 +9,7 @@ from typing import Final
 
 from numba import njit
 
-from kernelgp.vecchia.lanes import LANES, exp, fma, load, log, spread, sqrt, store
+from kernelgp.linalg.lanes import LANES, exp, fma, load, log, spread, sqrt, store
 
 __all__ = [
     "EXPONENTIAL",

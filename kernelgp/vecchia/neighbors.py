@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 from kernelgp.errors import ArgumentError
-from kernelgp.vecchia.lanes import LANES, any_below, fma, load, spread, store
+from kernelgp.linalg.lanes import LANES, any_below, fma, load, spread, store
 from kernelgp.vecchia.points import as_points
 
 __all__ = ["nearest", "nearest_previous"]

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from kernelgp.errors import ArgumentError
-from kernelgp.vecchia.lanes import LANES, fma, greater, largest, lesser, load, spread, store
+from kernelgp.linalg.lanes import LANES, fma, greater, largest, lesser, load, spread, store
 from kernelgp.vecchia.points import as_points
 
 __all__ = ["maximin_order"]

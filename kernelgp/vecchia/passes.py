@@ -12,8 +12,8 @@ and Computing 31, 2021, for the gradient and the information.
 import numpy as np
 from numba import njit
 
+from kernelgp.linalg.lanes import LANES, fma, load, log, spread, store
 from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC, build, factor, gather, solve_last
-from kernelgp.vecchia.lanes import LANES, fma, load, log, spread, store
 
 __all__ = ["fill_columns", "sum_likelihood"]
 
