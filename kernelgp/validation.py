@@ -1,6 +1,7 @@
 """Checks at the door for tensors and numbers, written once with one set of messages."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["check_finite", "check_floating", "check_positive", "check_same"]
+__all__ = ["check_choice", "check_finite", "check_floating", "check_positive", "check_same"]
 
 
 def check_floating(name: str, x: Any) -> Tensor:
@@ -101,3 +102,13 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> Tensor:
     if tensor.numel() == 0 or not valid.all():
         raise ArgumentError(name, str(value), remedy)
     return tensor
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Refuse what is not one of `choices`."""
+    if not any(
+        value is choice or (isinstance(value, str) and value == choice) for choice in choices
+    ):
+        *first, last = (f'"{c}"' if isinstance(c, str) else repr(c) for c in choices)
+        listed = f"{', '.join(first)} or {last}" if first else last
+        raise ArgumentError(name, repr(value), f"give {listed}")

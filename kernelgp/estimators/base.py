@@ -4,32 +4,24 @@ scikit-learn's own checks speak first, in its words; what it does not know of (k
 devices) follows in ours. Nothing here is a base class: an estimator calls what it needs.
 """
 
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
 import gpytorch
 import numpy as np
-import sklearn.gaussian_process.kernels as sklearn_kernels
 import torch
-from gpytorch.constraints import Positive
 from sklearn.base import BaseEstimator
 from sklearn.utils import validation as sklearn_validation
 from torch import Tensor
 from torch.nn import Parameter
 
-from kernelgp.errors import ArgumentError, ArgumentTypeError
-from kernelgp.kernels import (
-    Matern,
-    ProductKernel,
-    ScaledKernel,
-    SumKernel,
-    from_gpytorch,
-    from_sklearn,
-)
+from kernelgp.arrays import as_device, from_torch, give_back
+from kernelgp.errors import ArgumentError
+from kernelgp.kernels import Matern, ProductKernel, ScaledKernel, SumKernel
+from kernelgp.kernels.foreign import as_ours
 from kernelgp.kernels.positive import ExactPositive
-from kernelgp.validation import check_positive
+from kernelgp.validation import check_choice, check_positive
 
 __all__ = [
     "Scales",
@@ -103,8 +95,8 @@ def read_training(
     ArgumentError
         If a weight is negative, or all are zero.
     """
-    X, device = _from_torch(X, device)
-    y, _ = _from_torch(y, None)
+    X, device = from_torch(X, device)
+    y, _ = from_torch(y, None)
     if y is None:
         validate_data(estimator, X, y, **_READ)  # refuses it in scikit-learn's words
     # Not both at once: where targets may be missing, NaN in y is no error.
@@ -142,31 +134,15 @@ def read_features(
     estimator: BaseEstimator, X: Any, *, dtype: torch.dtype, device: torch.device | str
 ) -> Tensor:
     """The rows to predict at, shape (m, d), if they have the columns that `fit` saw."""
-    X, _ = _from_torch(X, None)
+    X, _ = from_torch(X, None)
     array = validate_data(estimator, X, reset=False, **_READ)
     return torch.tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
-
-
-def give_back(result: Tensor, X: Any) -> Any:
-    """`result` as what the caller gave: a tensor on the device of X for a tensor, else numpy."""
-    result = result.detach()
-    return result.to(X.device) if isinstance(X, Tensor) else result.cpu().numpy()
-
-
-def _from_torch(X: Any, device: Any) -> tuple[Any, torch.device]:
-    """A tensor as an array, and the device to compute on."""
-    chosen = as_device(device)
-    if not isinstance(X, Tensor):
-        return X, chosen or torch.device("cpu")
-    if X.dtype in (torch.float16, torch.bfloat16):
-        X = X.float()
-    return X.detach().cpu().numpy(), chosen or X.device
 
 
 def _read_weights(sample_weight: Any, n: int) -> Tensor | None:
     if sample_weight is None:
         return None
-    sample_weight, _ = _from_torch(sample_weight, None)
+    sample_weight, _ = from_torch(sample_weight, None)
     if np.isscalar(sample_weight):
         sample_weight = np.full(n, sample_weight)
     array = check_array(
@@ -195,26 +171,6 @@ def as_dtype(dtype: Any) -> torch.dtype | None:
     if name not in names:
         raise ArgumentError("dtype", repr(dtype), 'give "float32" or "float64"')
     return names[name]
-
-
-def as_device(device: Any) -> torch.device | None:
-    """A torch device from its name; None stays None."""
-    if device is None:
-        return None
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentError("device", repr(device), 'give "cpu", "cuda" or "cuda:0"') from error
-
-
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Refuse what is not one of `choices`."""
-    if not any(
-        value is choice or (isinstance(value, str) and value == choice) for choice in choices
-    ):
-        *first, last = (f'"{c}"' if isinstance(c, str) else repr(c) for c in choices)
-        listed = f"{', '.join(first)} or {last}" if first else last
-        raise ArgumentError(name, repr(value), f"give {listed}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -303,35 +259,13 @@ def as_kernel(kernel: Any, x_scale: Tensor, *, default: type[Any] = Matern) -> K
     if kernel is None:
         start = 0.5 * len(x_scale) ** 0.5 * x_scale.double()
         return 1.0 * default(lengthscale=start)
-    found = _convert(kernel)
+    found = as_ours(kernel)
     if found.batch_shape:
         given = f"one with a batch of hyperparameters, {tuple(found.batch_shape)}"
         raise ArgumentError("kernel", given, "index the batch first, kernel[0]")
     if hasattr(found, "check_columns"):
         cast(Any, found).check_columns(torch.zeros(1, len(x_scale), dtype=torch.float64))
     return found
-
-
-def _convert(kernel: Any) -> Kernel:
-    if isinstance(kernel, sklearn_kernels.Kernel):
-        return from_sklearn(kernel)
-    if not isinstance(kernel, Kernel):
-        remedy = "give a kernel of kernelgp.kernels, gpytorch or scikit-learn, or None"
-        raise ArgumentTypeError("kernel", type(kernel).__name__, remedy)
-    copy = deepcopy(kernel)
-    if hasattr(copy, "expression") or _is_special(copy):
-        return copy.double()
-    try:
-        return from_gpytorch(copy)
-    except ArgumentError:
-        return copy.double()
-
-
-def _is_special(kernel: Kernel) -> bool:
-    """Whether a gpytorch kernel has priors, fixed parameters or constraints of its own."""
-    plain = all(type(constraint) is Positive for constraint in kernel.constraints())
-    learned = all(parameter.requires_grad for parameter in kernel.parameters())
-    return not (plain and learned) or any(True for _ in kernel.named_priors())
 
 
 def rescaled_start(kernel: Kernel, x_scale: Tensor, y_scale: float) -> Kernel:

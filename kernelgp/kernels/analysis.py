@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kernelgp.errors import ArgumentError
 from kernelgp.kernels.ladder import Orders
+from kernelgp.kernels.waves import SpectralTerm, term_frequencies
 from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_finite, check_floating, check_same
 
@@ -20,7 +21,7 @@ __all__ = ["Analysis"]
 class Analysis:
     """Derivatives, spectral density and frequencies of a kernel (mixed into `Kernel`).
 
-    A kernel says `partial`; one with a spectrum also `density` and `draw`.
+    A kernel says `partial`; one with a spectrum also `density` and `spectrum`.
     """
 
     @property
@@ -38,9 +39,8 @@ class Analysis:
         remedy = "ask a stationary kernel with a continuous spectrum"
         raise ArgumentError("kernel", f"{self}, which has no spectral density", remedy)
 
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        """`sample_frequencies` without checks."""
-        del n, d, generator
+    def spectrum(self) -> list[SpectralTerm]:
+        """The terms of its spectrum (`kernelgp.kernels.waves`), with graphs to what is learned."""
         raise ArgumentError("kernel", f"{self}, which has no spectrum", "ask a stationary kernel")
 
     def derivative(
@@ -192,8 +192,17 @@ class Analysis:
             given = f"one with a batch of hyperparameters, {tuple(batch_shape)}"
             raise ArgumentError("kernel", given, "index the batch first, kernel[0]")
         self.check_columns(torch.zeros(1, d, dtype=torch.float64))
+        generator = as_generator(random_state)
         with torch.no_grad():
-            return self.draw(n, d, as_generator(random_state))
+            terms = self.spectrum()
+            variances = torch.stack([term.variance.cpu() for term in terms])
+            choice = torch.multinomial(variances, n, replacement=True, generator=generator)
+            width = max(term.n_uniforms(d) for term in terms)
+            uniforms, normals = (
+                make(n, k, generator=generator, dtype=torch.float64)
+                for make, k in ((torch.rand, width), (torch.randn, d))
+            )
+            return term_frequencies(terms, choice, uniforms, normals)
 
     def check_columns(self, x: Tensor) -> None:
         """Refuse points whose number of columns the kernel cannot take."""

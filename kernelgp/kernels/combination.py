@@ -12,6 +12,7 @@ from kernelgp.errors import ArgumentError
 from kernelgp.kernels.kernel import Kernel, show
 from kernelgp.kernels.ladder import Orders, splits
 from kernelgp.kernels.positive import Hyperparameter
+from kernelgp.kernels.waves import SpectralTerm
 from kernelgp.operators import expression as nodes
 
 __all__ = ["PowerKernel", "ProductKernel", "ScaledKernel", "SumKernel"]
@@ -68,8 +69,9 @@ class ScaledKernel(Kernel):
         return scale * self.base_kernel.density(frequencies, columns)
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        return self.base_kernel.draw(n, d, generator)
+    def spectrum(self) -> list[SpectralTerm]:
+        scale = SpectralTerm(self.outputscale)
+        return [scale * term for term in self.base_kernel.spectrum()]
 
     @override
     def __repr__(self) -> str:
@@ -130,14 +132,8 @@ class SumKernel(_Combination):
         return sum(terms, start=frequencies.new_zeros(()))
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        weights = torch.stack([kernel.variance.cpu() for kernel in self.parts])
-        chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
-        frequencies = torch.zeros(n, d, dtype=torch.float64)
-        for i, kernel in enumerate(self.parts):
-            mine = chosen == i
-            frequencies[mine] = kernel.draw(int(mine.sum()), d, generator)
-        return frequencies
+    def spectrum(self) -> list[SpectralTerm]:
+        return [term for kernel in self.parts for term in kernel.spectrum()]
 
     @override
     def __repr__(self) -> str:
@@ -184,9 +180,11 @@ class ProductKernel(_Combination):
         return result
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        # The spectrum of a product is the convolution of the spectra.
-        return torch.stack([kernel.draw(n, d, generator) for kernel in self.parts]).sum(dim=0)
+    def spectrum(self) -> list[SpectralTerm]:
+        first, *others = (kernel.spectrum() for kernel in self.parts)
+        for other in others:
+            first = [left * right for left in first for right in other]
+        return first
 
     @override
     def __repr__(self) -> str:

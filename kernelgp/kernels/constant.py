@@ -11,6 +11,7 @@ from typing_extensions import override
 from kernelgp.kernels.kernel import Kernel
 from kernelgp.kernels.ladder import Orders, check_smoothness
 from kernelgp.kernels.positive import Hyperparameter
+from kernelgp.kernels.waves import SpectralTerm
 from kernelgp.operators.expression import Leaf, Node, Pair, Profile, Scaled
 
 __all__ = ["Constant", "White"]
@@ -78,8 +79,8 @@ class Constant(Kernel):
         return x1.new_full((len(x1), len(x2)), value)
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        return torch.zeros(n, d, dtype=torch.float64)
+    def spectrum(self) -> list[SpectralTerm]:
+        return [SpectralTerm(self.variance)]
 
 
 class White(Kernel):

@@ -16,8 +16,9 @@ from typing_extensions import override
 
 from kernelgp.errors import ArgumentError
 from kernelgp.kernels.stationary import StationaryKernel, StationaryProfile
+from kernelgp.kernels.waves import student_radius
 
-__all__ = ["Matern", "MaternProfile", "draw_student", "matern_density", "matern_derivative"]
+__all__ = ["Matern", "MaternProfile", "matern_density", "matern_derivative"]
 
 # Coefficients of the polynomials, the lowest power first.
 _POLYNOMIALS = {
@@ -124,8 +125,13 @@ class Matern(StationaryKernel):
         return matern_density(self.nu, q, d)
 
     @override
-    def draw_standard(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        return draw_student(2 * self.nu, n, d, generator)
+    def n_uniforms(self, d: int) -> int:
+        return 1
+
+    @override
+    def radii(self, uniforms: Tensor) -> Tensor:
+        # The spectral density is a multivariate t distribution.
+        return student_radius(2 * self.nu, uniforms)
 
     @override
     def arguments(self) -> dict[str, Any]:
@@ -169,16 +175,6 @@ def matern_density(nu: float, q: Tensor, d: int) -> Tensor:
     power = nu + d / 2
     constant = (4 * math.pi) ** (d / 2) * math.gamma(power) / math.gamma(nu) * (2 * nu) ** nu
     return constant * (2 * nu + q) ** -power
-
-
-def draw_student(dof: float, n: int, d: int, generator: torch.Generator) -> Tensor:
-    """Points (n, d) of the multivariate t distribution with a whole number of degrees of freedom.
-
-    The spectral density of a Matérn kernel is one, with ``2 nu`` degrees of freedom.
-    """
-    normal = torch.randn(n, d, generator=generator, dtype=torch.float64)
-    others = torch.randn(n, int(dof), generator=generator, dtype=torch.float64)
-    return normal / others.square().mean(dim=-1, keepdim=True).sqrt()
 
 
 def _horner(coefficients: Sequence[float], u: Any) -> Any:

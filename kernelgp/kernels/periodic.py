@@ -18,6 +18,7 @@ from kernelgp.kernels.ladder import Orders, check_smoothness, cosine_derivative
 from kernelgp.kernels.positive import Hyperparameter
 from kernelgp.kernels.rbf import GaussianProfile
 from kernelgp.kernels.stationary import as_batch, scale_columns
+from kernelgp.kernels.waves import SpectralTerm, Waves, place, poisson_quantile
 from kernelgp.operators.expression import Leaf, Node, Profile
 
 __all__ = ["Periodic", "RadialPeriodic"]
@@ -132,15 +133,22 @@ class Periodic(Kernel):
         return (-1) ** sum(selected[1]) * math.prod(factors, start=x1.new_ones(()))
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
+    def spectrum(self) -> list[SpectralTerm]:
+        return [SpectralTerm(self.variance, (self,))]
+
+    def n_uniforms(self, d: int) -> int:
+        """Two for each column: a frequency is the difference of two whole numbers."""
+        return 2 * len(self.depends_on(tuple(range(d))))
+
+    def waves(self, uniforms: Tensor, d: int) -> Waves:
+        """Frequencies without spread; no gradient flows to the lengthscale."""
         # exp(a (cos t - 1)) is the characteristic function of the difference of two Poisson
         # numbers of mean a/2: that many periods to a unit.
-        columns = list(range(d) if self.columns is None else self.columns)
-        means = (0.5 / self.lengthscale.cpu().square()).expand(n, len(columns)).contiguous()
-        first, second = (torch.poisson(means, generator=generator) for _ in range(2))
-        frequencies = torch.zeros(n, d, dtype=torch.float64)
-        frequencies[:, columns] = (first - second) / self.period.cpu()
-        return frequencies
+        means = 0.5 / self.lengthscale.detach().to(uniforms).square()
+        halves = uniforms.chunk(2, dim=-1)
+        first, second = (poisson_quantile(means, half) for half in halves)
+        centres = place((first - second) / self.period.to(uniforms), self.columns, d)
+        return Waves(centres, uniforms.new_ones(len(uniforms), 1), uniforms.new_zeros(1, d))
 
     @override
     def arguments(self) -> dict[str, Any]:
@@ -177,11 +185,11 @@ class RadialPeriodic(Periodic):
         return RadialPeriodicProfile().value(s, self.lengthscale.to(x1))
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
+    def n_uniforms(self, d: int) -> int:
         if len(self.depends_on(tuple(range(d)))) > 1:
             remedy = "use Periodic, which is positive definite"
             raise ArgumentError("kernel", f"{self}, of {d} inputs", remedy)
-        return super().draw(n, d, generator)
+        return super().n_uniforms(d)
 
 
 def _wave_derivative(height: Tensor, rate: Tensor, lag: Tensor, order: int) -> Tensor:

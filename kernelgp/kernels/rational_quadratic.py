@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from kernelgp.kernels.positive import Hyperparameter
 from kernelgp.kernels.stationary import StationaryKernel, StationaryProfile, as_batch
+from kernelgp.kernels.waves import gamma_quantile
 
 __all__ = ["RationalQuadratic", "RationalQuadraticProfile"]
 
@@ -124,12 +125,13 @@ class RationalQuadratic(StationaryKernel):
         return torch.from_numpy(np.asarray(density)).to(q)
 
     @override
-    def draw_standard(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        normal = torch.randn(n, d, generator=generator, dtype=torch.float64)
-        alpha = self.alpha.cpu().expand(n, 1).contiguous()
-        # The public Gamma distribution takes no generator.
-        precision = torch._standard_gamma(alpha, generator=generator) / alpha  # pyright: ignore[reportPrivateImportUsage]
-        return normal * precision.sqrt()
+    def n_uniforms(self, d: int) -> int:
+        return 1
+
+    @override
+    def radii(self, uniforms: Tensor) -> Tensor:
+        alpha = self.alpha.to(uniforms)
+        return (gamma_quantile(alpha, uniforms) / alpha).sqrt()
 
     @override
     def arguments(self) -> dict[str, Any]:

@@ -78,5 +78,5 @@ class RBF(StationaryKernel):
         return (2 * math.pi) ** (d / 2) * torch.exp(-q / 2)
 
     @override
-    def draw_standard(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, d, generator=generator, dtype=torch.float64)
+    def radii(self, uniforms: Tensor) -> Tensor:
+        return uniforms.new_ones(len(uniforms), 1)

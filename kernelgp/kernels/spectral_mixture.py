@@ -32,10 +32,11 @@ from kernelgp.kernels.ladder import (
     radial_derivative,
     splits,
 )
-from kernelgp.kernels.matern import MaternProfile, draw_student, matern_density, matern_derivative
+from kernelgp.kernels.matern import MaternProfile, matern_density, matern_derivative
 from kernelgp.kernels.positive import Hyperparameter
 from kernelgp.kernels.rbf import GaussianProfile
 from kernelgp.kernels.stationary import scale_columns
+from kernelgp.kernels.waves import SpectralTerm, Waves, place, student_radius
 from kernelgp.operators.expression import Leaf, Node, Product, Scaled, Sum
 from kernelgp.validation import check_positive
 
@@ -261,18 +262,11 @@ class SpectralMixture(Kernel):
         return (weights * both.prod(dim=-1)).sum(dim=-1)
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.multinomial(self.weights.cpu(), n, replacement=True, generator=generator)
-        means, widths = self.frequencies.cpu()[chosen], self.lengthscales.cpu()[chosen]
-        signs = 2.0 * torch.randint(2, means.shape, generator=generator) - 1
-        if self.envelope == "gaussian":
-            spread = torch.randn(means.shape, generator=generator, dtype=torch.float64)
-        else:
-            spread = draw_student(2 * self.nu, means.numel(), 1, generator).reshape(means.shape)
-        frequencies = torch.zeros(n, d, dtype=torch.float64)
-        columns = list(range(d) if self.columns is None else self.columns)
-        frequencies[:, columns] = signs * means + spread / (2 * math.pi * widths)
-        return frequencies
+    def spectrum(self) -> list[SpectralTerm]:
+        return [
+            SpectralTerm(weight, (_Component(self, frequencies, width),))
+            for frequencies, width, weight in zip(*self._entries(), strict=True)
+        ]
 
     @override
     def arguments(self) -> dict[str, Any]:
@@ -283,6 +277,32 @@ class SpectralMixture(Kernel):
         shown = {name: value.tolist() for name, value in entries.items()}
         last = {"nu": self.nu} if self.envelope == "student" else {}
         return {"envelope": self.envelope, **shown, **last}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Component:
+    """A bump at a frequency and at its mirror images, each sign as likely as the other."""
+
+    kernel: SpectralMixture
+    frequencies: Tensor
+    lengthscales: Tensor
+
+    def n_uniforms(self, d: int) -> int:
+        del d
+        columns = self.frequencies.shape[-1]
+        return columns if self.kernel.envelope == "gaussian" else 2 * columns
+
+    def waves(self, uniforms: Tensor, d: int) -> Waves:
+        columns = self.frequencies.shape[-1]
+        signs = torch.where(uniforms[:, :columns] < 0.5, -1.0, 1.0).to(uniforms)
+        centres = signs * self.frequencies.to(uniforms)
+        rates = 1 / (2 * math.pi * self.lengthscales.to(uniforms)).unsqueeze(0)
+        radii = uniforms.new_ones(len(uniforms), 1)
+        if self.kernel.envelope != "gaussian":
+            drawn = student_radius(2 * self.kernel.nu, uniforms[:, columns:])
+            radii = place(drawn, self.kernel.columns, d)
+        of_kernel = self.kernel.columns
+        return Waves(place(centres, of_kernel, d), radii, place(rates, of_kernel, d))
 
 
 def _check_frequencies(value: Any) -> Tensor:

@@ -23,6 +23,7 @@ from kernelgp.errors import ArgumentError
 from kernelgp.kernels.kernel import Kernel
 from kernelgp.kernels.ladder import Orders, check_smoothness, radial_derivative
 from kernelgp.kernels.positive import Hyperparameter
+from kernelgp.kernels.waves import SpectralTerm, Waves, place
 from kernelgp.operators.expression import Leaf, Node, Profile
 from kernelgp.validation import check_positive
 
@@ -108,8 +109,11 @@ class StationaryKernel(Kernel):
         """Spectral density in d dimensions at ``q = Σj (2π lengthscalej fj)²``."""
 
     @abstractmethod
-    def draw_standard(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        """Points (n, d) whose density is that of ``2π f`` at unit lengthscale."""
+    def radii(self, uniforms: Tensor) -> Tensor:
+        """Factors (n, 1) that make of normals points with the density of ``2π f`` at unit scale.
+
+        They may use `uniforms`, of shape (n, n_uniforms(d)).
+        """
 
     @override
     def expression(self) -> Node:
@@ -149,12 +153,18 @@ class StationaryKernel(Kernel):
         return volume * self.density_from_sqfreq(q, d)
 
     @override
-    def draw(self, n: int, d: int, generator: torch.Generator) -> Tensor:
-        columns = range(d) if self.columns is None else self.columns
-        drawn = self.draw_standard(n, len(columns), generator)
-        frequencies = torch.zeros(n, d, dtype=torch.float64)
-        frequencies[:, list(columns)] = drawn / (2 * math.pi * self.lengthscale.cpu())
-        return frequencies
+    def spectrum(self) -> list[SpectralTerm]:
+        return [SpectralTerm(self.variance, (self,))]
+
+    def n_uniforms(self, d: int) -> int:
+        """How many uniform numbers `radii` takes for a frequency."""
+        del d
+        return 0
+
+    def waves(self, uniforms: Tensor, d: int) -> Waves:
+        """Centres and widths of the frequencies of d inputs (`kernelgp.kernels.waves`)."""
+        rates = 1 / (2 * math.pi * self.lengthscale.to(uniforms))
+        return Waves(None, self.radii(uniforms), place(rates, self.columns, d))
 
     def scalars_like(self, s: Tensor) -> tuple[Tensor, ...]:
         """`scalars` in the dtype of `s`, and with dimensions of 1 behind those of a batch."""
