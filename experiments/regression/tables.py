@@ -27,7 +27,7 @@ def table_tasks(options: Options) -> list[Task]:
     if options.data is None or not (options.data / "uci").is_dir():
         return []
     sizes = (600, 400) if options.quick else (10_000, 4_000)
-    few, seconds = (300, 5) if options.quick else (1_500, 120)
+    few, seconds = (300, 5) if options.quick else (1_500, 300)
     names = ("elevators",) if options.quick else NAMES
     inducing = 64 if options.quick else 512
     methods = (

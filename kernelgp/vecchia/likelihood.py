@@ -22,7 +22,7 @@ from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
 from kernelgp.vecchia.factor import ranges
 from kernelgp.vecchia.passes import fill_columns, sum_likelihood
 
-__all__ = ["Evaluation", "Parameters", "Responses", "evaluate", "predict"]
+__all__ = ["Evaluation", "Parameters", "Responses", "Sums", "evaluate", "predict", "sums"]
 
 Array = NDArray[np.float64]
 
@@ -145,31 +145,11 @@ def evaluate(
     mean : (q,)
         Coefficients near the best: the gradient is taken there.
     """
-    scaled = np.ascontiguousarray(rows.X / parameters.lengthscale)
-    isotropic = len(parameters.lengthscale) == 1
-    residual = rows.y - rows.H @ mean
-    arguments = (scaled, rows.shares, neighbors, residual, rows.H, isotropic)
-    model = (parameters.kind, parameters.alpha, parameters.ratio)
-    q, parts = rows.H.shape[1], ranges(len(rows.y))
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        jobs = [pool.submit(sum_likelihood, *arguments, *model, *part) for part in parts]
-        sums = [np.sum(found, axis=0) for found in zip(*(j.result() for j in jobs), strict=True)]
-    totals, A, B, information, cross = sums
+    found = sums(rows, neighbors, parameters, rows.y - rows.H @ mean)
+    squares, half_logdet, change = found.squares, found.half_logdet, found.change
+    A, B, information = found.A, found.B, found.information
     P, at, tau = len(A), len(parameters.lengthscale), parameters.ratio
-    information = np.tril(information.reshape(P, P))
-    information = information + np.tril(information, -1).T
-    cross = cross.reshape(q, q + 1)
-    change = np.linalg.lstsq(cross[:, :q], cross[:, q])[0] if q else np.empty(0)
-    squares = float(totals[0] - cross[:, q] @ change)
-    half_logdet = float(totals[1])
     n = len(rows.y) + rows.repeats
-    if rows.repeats:
-        # What merged rows say of the noise, which their means do not.
-        squares += rows.within / tau
-        half_logdet += 0.5 * (rows.repeats * math.log(tau) + rows.log_weights)
-        A[at] += rows.repeats / tau
-        B[at] += rows.within / (2 * tau**2)
-        information[at, at] += rows.repeats / (2 * tau**2)
     chain = np.ones(P)
     if parameters.noise is None:
         scale = squares / n
@@ -198,6 +178,62 @@ def evaluate(
         scale,
         mean + change,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """What one pass adds up, in unit scale, merged rows included.
+
+    Attributes
+    ----------
+    squares : float
+        The whitened residual's, after the mean has moved by `change`.
+    half_logdet : float
+    A, B : (P,)
+        Slopes by the log lengthscales, the ratio and, for rational quadratics, log α: those of
+        the determinant are A, those of the squares -2 B.
+    information : (P, P), expected, by the same
+    gram : (q, q), of the whitened functions that the mean is linear in
+    change : (q,), of the mean's coefficients, that makes the squares least
+    """
+
+    squares: float
+    half_logdet: float
+    A: Array
+    B: Array
+    information: Array
+    gram: Array
+    change: Array
+
+
+def sums(
+    rows: Responses, neighbors: NDArray[np.int64], parameters: Parameters, residual: Array
+) -> Sums:
+    """One pass over all columns; the slopes B are at the residual given."""
+    scaled = np.ascontiguousarray(rows.X / parameters.lengthscale)
+    isotropic = len(parameters.lengthscale) == 1
+    arguments = (scaled, rows.shares, neighbors, residual, rows.H, isotropic)
+    model = (parameters.kind, parameters.alpha, parameters.ratio)
+    q, parts = rows.H.shape[1], ranges(len(rows.y))
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        jobs = [pool.submit(sum_likelihood, *arguments, *model, *part) for part in parts]
+        added = [np.sum(found, axis=0) for found in zip(*(j.result() for j in jobs), strict=True)]
+    totals, A, B, information, cross = added
+    P, at, tau = len(A), len(parameters.lengthscale), parameters.ratio
+    information = np.tril(information.reshape(P, P))
+    information = information + np.tril(information, -1).T
+    cross = cross.reshape(q, q + 1)
+    change = np.linalg.lstsq(cross[:, :q], cross[:, q])[0] if q else np.empty(0)
+    squares = float(totals[0] - cross[:, q] @ change)
+    half_logdet = float(totals[1])
+    if rows.repeats:
+        # What merged rows say of the noise, which their means do not.
+        squares += rows.within / tau
+        half_logdet += 0.5 * (rows.repeats * math.log(tau) + rows.log_weights)
+        A[at] += rows.repeats / tau
+        B[at] += rows.within / (2 * tau**2)
+        information[at, at] += rows.repeats / (2 * tau**2)
+    return Sums(squares, half_logdet, A, B, information, cross[:, :q], change)
 
 
 def predict(
