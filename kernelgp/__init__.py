@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kernelgp.estimators.gp_regressor import GPRegressor
     from kernelgp.estimators.kernel_ridge import KernelRidge
     from kernelgp.estimators.nystroem_gp import NystroemGPRegressor
+    from kernelgp.features.graph import GraphFeatures
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "ConvergenceDisplay",
     "GPClassifier",
     "GPRegressor",
+    "GraphFeatures",
     "KernelRidge",
     "NystroemGPRegressor",
     "PredictionBandDisplay",
@@ -45,6 +47,7 @@ _CLASSES = {
     "ConvergenceDisplay": "kernelgp.estimators.displays",
     "GPClassifier": "kernelgp.estimators.gp_classifier",
     "GPRegressor": "kernelgp.estimators.gp_regressor",
+    "GraphFeatures": "kernelgp.features.graph",
     "KernelRidge": "kernelgp.estimators.kernel_ridge",
     "NystroemGPRegressor": "kernelgp.estimators.nystroem_gp",
     "PredictionBandDisplay": "kernelgp.estimators.displays",
