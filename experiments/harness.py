@@ -9,18 +9,19 @@ interrupted goes on where it stopped.
 
 import argparse
 import importlib.util
-import json
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from experiments.machine import machine, versions
 from experiments.measure import alternate_outputs
+from experiments.runs import Run, append, finite, read, run_key
 from experiments.table import format_table
 from kernelgp.progress import progress_bar
 
@@ -72,37 +73,14 @@ class Task:
     params: Mapping[str, Any] = field(default_factory=dict)
     repeats: int = 5
 
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one method did on one task; one line of ``results.jsonl``.
-
-    Attributes
-    ----------
-    seconds : median of the timed calls; None where the method failed
-    peak_mib : growth of the process during the first call
-    together : the methods it was timed in turn with, itself included; seconds compare
-        fairly with theirs
-    error : class and message, where the method failed
-    """
-
-    task: str
-    method: str
-    seed: int
-    params: Mapping[str, Any]
-    figures: Mapping[str, float | None]
-    seconds: float | None
-    times: Sequence[float]
-    peak_mib: float | None
-    together: Sequence[str]
-    error: str | None
-    versions: Mapping[str, str]
-    machine: Mapping[str, Any]
-    finished: str
-
     @property
-    def key(self) -> str:
-        return _key(self.task, self.method, self.seed, self.params)
+    def present(self) -> list[Method]:
+        """The methods whose packages are installed."""
+        return [method for method in self.methods if not method.missing]
+
+    def with_methods(self, *methods: Method) -> "Task":
+        """The same task with more methods beside its own."""
+        return replace(self, methods=(*self.methods, *methods))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,41 +124,64 @@ def main(
     return 1 if failed else 0
 
 
-def run_all(tasks: Sequence[Task], options: Options) -> list[Run]:
-    """Every method on every task, less what ``results.jsonl`` holds already; all the runs."""
+def run_all(
+    tasks: Sequence[Task], options: Options, *, seeds: Sequence[int] | None = None, jobs: int = 1
+) -> list[Run]:
+    """Every method on every task, less what ``results.jsonl`` holds already; all the runs.
+
+    Parameters
+    ----------
+    seeds
+        Every task runs on each of them; None is the one of `options`.
+    jobs
+        Tasks that run at once, in processes of joblib (or of the backend that
+        ``joblib.parallel_config`` chose). With more than one, seconds are those of a busy
+        machine: only their ratios within a task mean something.
+    """
     path = options.out / "results.jsonl"
     options.out.mkdir(parents=True, exist_ok=True)
     if options.fresh:
         path.unlink(missing_ok=True)
-    done = _read(path)
-    runs: list[Run] = []
+    done = read(path)
+    wanted: list[str] = []
+    units: list[tuple[Task, list[Method], int]] = []
     skipped: dict[str, tuple[str, ...]] = {}
-    reused = 0
-    with progress_bar("benchmark", total=len(tasks)) as bar:
+    for seed in seeds or (options.seed,):
         for task in tasks:
             skipped |= {m.name: m.missing for m in task.methods if m.missing}
-            methods = [m for m in task.methods if not m.missing]
-            keys = {m.name: _key(task.name, m.name, options.seed, task.params) for m in methods}
-            new = _run_task(task, [m for m in methods if keys[m.name] not in done], options.seed)
-            _append(path, new)
-            done |= {run.key: run for run in new}
-            reused += len(methods) - len(new)
-            runs += [done[keys[m.name]] for m in methods]
-            bar.advance(task.name)
+            keys = {run_key(task.name, m.name, seed, task.params): m for m in task.present}
+            new = [method for key, method in keys.items() if key not in done]
+            wanted += keys
+            if new:
+                units.append((task, new, seed))
+    reused = sum(key in done for key in wanted)
+    with progress_bar("benchmark", total=len(units)) as bar:
+        for runs in _each(units, jobs):
+            append(path, runs)
+            done |= {run.key: run for run in runs}
+            bar.advance(runs[0].task)
     for name, missing in skipped.items():
         print(f"skipped {name}: {', '.join(missing)} not installed (pip install 'kernelgp[bench]')")
     if reused:
-        print(f"{reused} of {len(runs)} runs taken from {path}; --fresh repeats them")
-    return runs
+        print(f"{reused} of {len(wanted)} runs taken from {path}; --fresh repeats them")
+    return [done[key] for key in dict.fromkeys(wanted)]
+
+
+def _each(units: Sequence[tuple[Task, list[Method], int]], jobs: int) -> Iterator[list[Run]]:
+    """The runs of each unit, as soon as they are done."""
+    if jobs == 1:
+        return (_run_task(*unit) for unit in units)
+    parallel: Any = joblib.Parallel(jobs, return_as="generator_unordered")
+    return parallel(joblib.delayed(_run_task)(*unit) for unit in units)
 
 
 def comparison(runs: Sequence[Run], ours: str, title: str = "") -> str:
     """A table with one line for each run and its seconds as a multiple of ours."""
     figures = list(dict.fromkeys(name for run in runs for name in run.figures))
-    baseline = {_group(run): run for run in runs if run.method == ours}
+    baseline = {run.group: run for run in runs if run.method == ours}
     rows = []
     for run in runs:
-        base = baseline.get(_group(run))
+        base = baseline.get(run.group)
         ratio = None
         if base and base.seconds and run.seconds and base.method in run.together:
             ratio = run.seconds / base.seconds
@@ -189,14 +190,6 @@ def comparison(runs: Sequence[Run], ours: str, title: str = "") -> str:
         rows.append([run.task, label, run.seconds, ratio, run.peak_mib, *figure_cells])
     headers = ["task", "method", "seconds", f"x {ours}", "peak MiB", *figures]
     return format_table(headers, rows, title)
-
-
-def _group(run: Run) -> str:
-    return _key(run.task, "", run.seed, run.params)
-
-
-def _key(task: str, method: str, seed: int, params: Mapping[str, Any]) -> str:
-    return json.dumps([task, method, seed, params], sort_keys=True)
 
 
 def _run_task(task: Task, methods: Sequence[Method], seed: int) -> list[Run]:
@@ -213,7 +206,7 @@ def _run_task(task: Task, methods: Sequence[Method], seed: int) -> list[Run]:
     }
     runs = []
     for method, attempt, outcome in zip(methods, attempts, measured, strict=True):
-        figures = attempt.guard(lambda outcome=outcome: _finite(task.score(data, outcome.output)))
+        figures = attempt.guard(lambda outcome=outcome: finite(task.score(data, outcome.output)))
         failed = attempt.error is not None
         run = Run(
             task=task.name,
@@ -251,36 +244,6 @@ class _Attempt:
         except Exception as error:
             self.error = f"{type(error).__name__}: {error}"
             return None
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON knows neither NaN nor infinity: both become null, in the table a dash."""
-    return {k: float(v) if math.isfinite(v) else None for k, v in figures.items()}
-
-
-def _read(path: Path) -> dict[str, Run]:
-    """Finished runs by key; those of a newer or older layout are left alone."""
-    if not path.exists():
-        return {}
-    _cut_torn_line(path)
-    runs = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if row.keys() == Run.__dataclass_fields__.keys() and row["error"] is None:
-            run = Run(**row)
-            runs[run.key] = run
-    return runs
-
-
-def _cut_torn_line(path: Path) -> None:
-    """A process killed while it wrote leaves half a line; the run it was of is repeated."""
-    with path.open("rb+") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _append(path: Path, runs: Sequence[Run]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(run)) + "\n" for run in runs)
 
 
 def _parse(name: str, description: str, arguments: Sequence[str] | None) -> Options:

@@ -12,7 +12,15 @@ from experiments.harness import Method, Task
 from kernelgp.kernels import RBF, Matern
 from kernelgp.operators import KernelOperator
 
-__all__ = ["accuracy_tasks", "product_by_keops", "product_by_ours", "product_tasks"]
+__all__ = [
+    "OURS",
+    "Product",
+    "accuracy_tasks",
+    "product_by_keops",
+    "product_by_ours",
+    "product_task",
+    "product_tasks",
+]
 
 OURS, KEOPS = "kernelgp", "pykeops"
 
@@ -56,12 +64,12 @@ def product_tasks(*, quick: bool) -> list[Task]:
         ("RBF", None, 10_000, 3, 1, torch.float64, 0.3),
     ]
     return [
-        _product_task(name, nu, n // 4 if quick else n, d, k, dtype, lengthscale)
+        product_task(name, nu, n // 4 if quick else n, d, k, dtype, lengthscale)
         for name, nu, n, d, k, dtype, lengthscale in cases
     ]
 
 
-def _product_task(
+def product_task(
     name: str, nu: float | None, n: int, d: int, k: int, dtype: torch.dtype, lengthscale: float
 ) -> Task:
     def make(seed: int) -> Product:

@@ -15,7 +15,7 @@ from experiments.harness import Method, Options, Task
 from experiments.regression.data import Rows, read_table, score_gaussian
 from kernelgp import GPRegressor
 
-__all__ = ["NAMES", "OURS", "table_tasks"]
+__all__ = ["NAMES", "OURS", "fit_exact", "fit_ours", "fit_sklearn", "table_tasks"]
 
 NAMES = ("kin40k", "protein", "elevators", "bike", "pol")
 OURS = "kernelgp"
@@ -31,10 +31,10 @@ def table_tasks(options: Options) -> list[Task]:
     names = ("elevators",) if options.quick else NAMES
     inducing = 64 if options.quick else 512
     methods = (
-        Method(OURS, _ours),
-        Method(f"scikit-learn, {few} rows", partial(_sklearn, n=few)),
+        Method(OURS, fit_ours),
+        Method(f"scikit-learn, {few} rows", partial(fit_sklearn, n=few)),
         Method(f"gpytorch SVGP({inducing})", partial(_svgp, inducing=inducing, seconds=seconds)),
-        Method("gpytorch exact", partial(_exact, seconds=seconds)),
+        Method("gpytorch exact", partial(fit_exact, seconds=seconds)),
     )
     return [
         Task(
@@ -54,7 +54,7 @@ def _read(options: Options, name: str, n_train: int, n_test: int, seed: int) -> 
     return read_table(options.data, name, n_train, n_test, seed)
 
 
-def _ours(rows: Rows) -> Callable[[], Output]:
+def fit_ours(rows: Rows) -> Callable[[], Output]:
     def run() -> Output:
         model = GPRegressor(random_state=0).fit(rows.x, rows.y)
         return model.predict(rows.x_test, return_std=True)
@@ -62,7 +62,7 @@ def _ours(rows: Rows) -> Callable[[], Output]:
     return run
 
 
-def _sklearn(rows: Rows, n: int) -> Callable[[], Output]:
+def fit_sklearn(rows: Rows, n: int) -> Callable[[], Output]:
     """Matérn-5/2 with a lengthscale for each input and learned noise, standardised."""
     x, x_test, _ = _standardised(rows)
     ard = cast(Any, kernels.Matern)(np.ones(x.shape[1]), (1e-2, 1e3), nu=2.5)
@@ -114,7 +114,7 @@ def _tensors(rows: Rows) -> tuple[Tensor, ...]:
     return tuple(torch.tensor(array, dtype=torch.float32) for array in _standardised(rows))
 
 
-def _exact(rows: Rows, seconds: float) -> Callable[[], Output]:
+def fit_exact(rows: Rows, seconds: float) -> Callable[[], Output]:
     """Adam at a rate of 0.1 on the default settings, up to 100 steps or the time given."""
     x, x_test, y = _tensors(rows)
 
