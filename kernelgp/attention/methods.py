@@ -1,0 +1,45 @@
+"""The methods of attention by name.
+
+A method is a function
+
+    method(q, k, v, *, is_causal, scale, key_padding, options, generator) -> Found
+
+of queries (B, G, n, d), keys (B, N, d) and values (B, N, dv), where the G query heads of an
+entry share its keys. `key_padding` (B, N) is None or True where a key is left out. What comes in
+was checked (`kernelgp.attention.door`); half precision comes as it is. Nothing is written to.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kernelgp.attention.exact import exact
+from kernelgp.attention.report import Found
+
+__all__ = ["METHODS", "Method"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to compute attention.
+
+    Attributes
+    ----------
+    function
+        As above.
+    options
+        Class of its options, made with defaults where none are given; None if it has none.
+    approximates
+        Whether it approximates softmax attention, so that its error can be estimated.
+    offset
+        Whether `function` takes an `offset` too: causal products of n queries and N other keys.
+    """
+
+    function: Callable[..., Found]
+    options: type | None
+    approximates: bool
+    offset: bool
+
+
+METHODS: dict[str, Method] = {
+    "exact": Method(exact, None, approximates=False, offset=True),
+}
