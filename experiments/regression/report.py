@@ -73,7 +73,7 @@ def _draw_forecast(options: Options) -> str:
     ax = axes[0, 0]
     PredictionBandDisplay.from_predictions(
         x,
-        mean,
+        mean + rows.y.mean(),
         std,
         x_data=rows.x[:, 0],
         y_data=rows.y,
