@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -10,7 +10,14 @@ from torch import Tensor
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["check_choice", "check_finite", "check_floating", "check_positive", "check_same"]
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_finite",
+    "check_floating",
+    "check_positive",
+    "check_same",
+]
 
 
 def check_floating(name: str, x: Any) -> Tensor:
@@ -112,3 +119,19 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         *first, last = (f'"{c}"' if isinstance(c, str) else repr(c) for c in choices)
         listed = f"{', '.join(first)} or {last}" if first else last
         raise ArgumentError(name, repr(value), f"give {listed}")
+
+
+def check_count(name: str, value: Any) -> int:
+    """`value` as an int, if it is a whole number above zero.
+
+    Examples
+    --------
+    >>> check_count("n_components", 0)
+    Traceback (most recent call last):
+        ...
+    kernelgp.errors.ArgumentError: n_components: got 0; give a positive whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        kind = ArgumentError if isinstance(value, Real) else ArgumentTypeError
+        raise kind(name, repr(value), "give a positive whole number")
+    return int(value)

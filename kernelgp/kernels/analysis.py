@@ -13,7 +13,7 @@ from kernelgp.errors import ArgumentError
 from kernelgp.kernels.ladder import Orders
 from kernelgp.kernels.waves import SpectralTerm, term_frequencies
 from kernelgp.random import RandomState, as_generator
-from kernelgp.validation import check_finite, check_floating, check_same
+from kernelgp.validation import check_count, check_finite, check_floating, check_same
 
 __all__ = ["Analysis"]
 
@@ -184,9 +184,7 @@ class Analysis:
         >>> Matern(lengthscale=0.5).sample_frequencies(64, 2, random_state=0).shape
         torch.Size([64, 2])
         """
-        for name, count in {"n": n, "d": d}.items():
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise ArgumentError(name, repr(count), "give a positive whole number")
+        n, d = check_count("n", n), check_count("d", d)
         batch_shape = cast(Any, self).batch_shape
         if batch_shape:
             given = f"one with a batch of hyperparameters, {tuple(batch_shape)}"
