@@ -1,8 +1,6 @@
 """Maximum likelihood under Vecchia's approximation, by preconditioned quasi-Newton steps.
 
-The Fisher information comes with every evaluation, and its inverse is where each step begins;
-secant pairs correct it, since the observed curvature can be twice the expected one, which plain
-Fisher scoring answers by stepping to and fro. A fit on a sample gives the start.
+The Fisher information comes with every evaluation; a fit on a sample gives the start.
 """
 
 import math
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
+from kernelgp.vecchia.climb import at_bounds, climb
 from kernelgp.vecchia.likelihood import Evaluation, Parameters, Responses, evaluate
 from kernelgp.vecchia.neighbors import nearest_previous
 
@@ -23,13 +22,6 @@ Array = NDArray[np.float64]
 # Samples that a fit starts on, with fewer neighbors; the second where there is much more.
 _SAMPLE, _SAMPLE_NEIGHBORS = 1500, 15
 _LARGE, _LARGE_SAMPLE = 24_000, 8000
-_PAIRS = 6
-# A longer step than this, of a log parameter, is cut.
-_LONGEST = 1.5
-_ARMIJO, _MOST_HALVINGS = 1e-4, 12
-# A step that promises less, in natural units of the likelihood, is not worth a pass.
-_GAIN = 0.1
-_MOST_STEPS = 60
 # Neighbors are looked for again where a log lengthscale has moved by this.
 _MOVED, _MOST_REFRESHES = 0.1, 2
 
@@ -155,17 +147,16 @@ class _Problem:
         for refresh in range(_MOST_REFRESHES + 1):
             free = np.clip(start.free(), low, high)
             self.neighbors = nearest_previous(self.rows.X / start.lengthscale, self._m)
-            now = self._evaluate(start, free, mean)
-            now = self._climb(now, low, high, on_step)
+            self.evaluations += 1
+            now = evaluate(self.rows, self.neighbors, start.at(free), mean)
+            now, self.converged = climb(self._evaluate, now, low, high, on_step)
             mean = now.mean
             moved = np.abs(np.log(now.parameters.lengthscale / start.lengthscale)).max()
             start = now.parameters
             if moved < _MOVED or refresh == _MOST_REFRESHES:
                 break
         assert now is not None
-        free = now.parameters.free()
-        near = np.isclose(free, low, atol=1e-6) | np.isclose(free, high, atol=1e-6)
-        self.at_bound = tuple(int(i) for i in np.flatnonzero(near))
+        self.at_bound = at_bounds(now.free, low, high)
         return now
 
     def _bounds(self, start: Parameters) -> tuple[Array, Array]:
@@ -182,76 +173,6 @@ class _Problem:
         low, high = np.array(pairs).T
         return low, high
 
-    def _evaluate(self, like: Parameters, free: Array, mean: Array) -> Evaluation:
+    def _evaluate(self, free: Array, now: Evaluation) -> Evaluation:
         self.evaluations += 1
-        return evaluate(self.rows, self.neighbors, like.at(free), mean)
-
-    def _climb(
-        self,
-        now: Evaluation,
-        low: Array,
-        high: Array,
-        on_step: Callable[[Evaluation], None] | None,
-    ) -> Evaluation:
-        free = now.parameters.free()
-        pairs: list[tuple[Array, Array]] = []
-        self.converged = False
-        for _ in range(_MOST_STEPS):
-            inside = ~(((free <= low) & (now.gradient < 0)) | ((free >= high) & (now.gradient > 0)))
-            step = np.zeros_like(free)
-            if inside.any():
-                step[inside] = _direction(now, pairs, inside)
-            gain = float(now.gradient @ step)
-            if gain / 2 < _GAIN:
-                self.converged = True
-                break
-            step *= min(1.0, _LONGEST / np.abs(step).max())
-            new, moved = self._search(now, free, step, low, high)
-            if new is None:
-                break
-            change = now.gradient - new.gradient
-            if moved @ change > 1e-10 * np.linalg.norm(moved) * np.linalg.norm(change):
-                pairs = [*pairs[1 - _PAIRS :], (moved, change)]
-            now, free = new, np.clip(free + moved, low, high)
-            if on_step is not None:
-                on_step(now)
-        return now
-
-    def _search(
-        self, now: Evaluation, free: Array, step: Array, low: Array, high: Array
-    ) -> tuple[Evaluation | None, Array]:
-        """A step that raises the likelihood, shortened by quadratic interpolation."""
-        length = 1.0
-        for _ in range(_MOST_HALVINGS):
-            target = np.clip(free + length * step, low, high)
-            moved = target - free
-            slope = float(now.gradient @ moved)
-            new = self._evaluate(now.parameters, target, now.mean)
-            rise = new.log_likelihood - now.log_likelihood
-            if math.isfinite(rise) and rise >= _ARMIJO * slope:
-                return new, moved
-            # Where a parabola through both values and the slope has its top.
-            best = slope / (2 * (slope - rise)) if math.isfinite(rise) else 0.1
-            length *= min(max(best, 0.1), 0.5)
-        return None, np.zeros_like(step)
-
-
-def _direction(
-    now: Evaluation, pairs: list[tuple[Array, Array]], inside: NDArray[np.bool_]
-) -> Array:
-    """L-BFGS's two loops, with the inverse information in the middle."""
-    q = now.gradient[inside].copy()
-    kept = [(s[inside], y[inside]) for s, y in pairs]
-    kept = [(s, y, 1 / (s @ y)) for s, y in kept if s @ y > 0]
-    shares = []
-    for s, y, rho in reversed(kept):
-        share = rho * (s @ q)
-        shares.append(share)
-        q -= share * y
-    information = now.information[np.ix_(inside, inside)]
-    # A parameter that the data say nothing of would be moved without end.
-    ridge = 1e-6 * np.trace(information) / len(information) + 1e-10
-    r = np.linalg.solve(information + ridge * np.eye(len(information)), q)
-    for (s, y, rho), share in zip(kept, reversed(shares), strict=True):
-        r += s * (share - rho * (y @ r))
-    return r if r @ now.gradient[inside] > 0 else now.gradient[inside]
+        return evaluate(self.rows, self.neighbors, now.parameters.at(free), now.mean)

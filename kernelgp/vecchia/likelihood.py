@@ -121,6 +121,7 @@ class Evaluation:
     information : (P, P), expected and profiled
     scale : float, the outputscale s
     mean : (q,), the mean's coefficients
+    mean_information : (q, q), of them
     """
 
     parameters: Parameters
@@ -129,6 +130,15 @@ class Evaluation:
     information: Array
     scale: float
     mean: Array
+    mean_information: Array
+
+    @property
+    def free(self) -> Array:
+        return self.parameters.free()
+
+    @property
+    def value(self) -> float:
+        return self.log_likelihood
 
 
 def evaluate(
@@ -177,6 +187,7 @@ def evaluate(
         chain[:, None] * information * chain,
         scale,
         mean + change,
+        cross[:, :q] / scale,
     )
 
 
