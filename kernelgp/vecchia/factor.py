@@ -15,7 +15,7 @@ import itertools
 import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from kernelgp.vecchia.passes import fill_columns
 from kernelgp.vecchia.points import as_points
 from kernelgp.vecchia.stationary import Stationary, read_stationary
 
-__all__ = ["inverse_cholesky", "ranges"]
+__all__ = ["batched_columns", "compiled_columns", "inverse_cholesky", "ranges"]
 
 # Numbers in the covariances that are factored at once: 64 MiB of float64.
 _BATCH_ENTRIES = 2**23
@@ -103,9 +103,20 @@ def inverse_cholesky(
     )
     standard = None if wants_graph or x.device.type != "cpu" else read_stationary(kernel)
     if standard is not None:
-        values = torch.from_numpy(_compiled(standard, points, near, jitter)).to(x.dtype)
+        numbers, used = compiled_columns(standard, points, points, near, float(jitter))
+        values = torch.from_numpy(numbers).to(x.dtype)
     else:
-        values = _in_batches(kernel, x, near, jitter)
+        own = np.arange(len(near))[:, None]
+        values, used = batched_columns(kernel, x, np.hstack([near, own]), float(jitter))
+    # Rounded to float32 a jitter may be a little more than was given.
+    if (raised := int((used > (1 + 1e-6) * jitter).sum())) > 0:
+        warnings.warn(
+            f"inverse_cholesky: {raised} columns were not positive definite; up to "
+            f"{used.max():.0e} of their variance was added. Merge coincident points, or give a "
+            "larger jitter.",
+            JitterWarning,
+            stacklevel=2,
+        )
     return _assemble(values, near)
 
 
@@ -136,14 +147,25 @@ def _checked_neighbors(neighbors: ArrayLike, n: int) -> NDArray[np.int64]:
     return near
 
 
-def _compiled(
-    kernel: Stationary, points: NDArray[np.float64], near: NDArray[np.int64], jitter: float
-) -> NDArray[np.float64]:
-    scaled = kernel.scale(points)
-    out = np.empty((len(near), near.shape[1] + 1))
+def compiled_columns(
+    kernel: Stationary,
+    points: NDArray[np.float64],
+    queries: NDArray[np.float64],
+    near: NDArray[np.int64],
+    jitter: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A column for each query given its neighbors among the points, and the jitter it took.
+
+    Raises
+    ------
+    NotPositiveDefiniteError
+        If a column's covariance is singular even with a jitter of 1e-4.
+    """
+    scaled, every = kernel.scale(points), kernel.scale(queries)
+    out, used = np.empty((len(near), near.shape[1] + 1)), np.full(len(near), jitter)
 
     def fill(rows: NDArray[np.int64] | None, nugget: float) -> None:
-        at, lists = (scaled, near) if rows is None else (scaled[rows], near[rows])
+        at, lists = (every, near) if rows is None else (every[rows], near[rows])
         part = out if rows is None else np.empty((len(rows), out.shape[1]))
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             shares = np.ones(len(scaled)), np.ones(len(at))
@@ -156,32 +178,38 @@ def _compiled(
 
     fill(None, jitter)
     bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
-    first, used = len(bad), jitter
     for more in (j for j in _JITTERS if j > jitter):
         if not len(bad):
             break
-        used = more
+        used[bad] = more
         fill(bad, more)
         bad = bad[~np.isfinite(out[bad]).all(axis=1)]
-    _report(first, len(bad), used)
-    return out / math.sqrt(kernel.outputscale)
+    if len(bad):
+        _refuse(len(bad), used.max())
+    return out / math.sqrt(kernel.outputscale), used
 
 
-def _in_batches(kernel: Any, x: Tensor, near: NDArray[np.int64], jitter: float) -> Tensor:
-    n, p = len(near), near.shape[1] + 1
-    lists = torch.from_numpy(near).to(x.device)
-    own = torch.arange(n, device=x.device).unsqueeze(-1)
-    members = torch.cat([lists, own], dim=1)
-    size = max(1, _BATCH_ENTRIES // p**2)
+def batched_columns(
+    kernel: Any, x: Tensor, members: NDArray[np.int64], jitter: float
+) -> tuple[Tensor, NDArray[np.float64]]:
+    """The same for any kernel, with a graph: of every set of points the last given the others.
+
+    Parameters
+    ----------
+    kernel
+    x : Tensor, shape (n, d)
+    members : (q, m + 1) int64, -1 for none
+    jitter
+    """
+    sets = torch.from_numpy(members).to(x.device)
+    size = max(1, _BATCH_ENTRIES // sets.shape[1] ** 2)
     blocks, jitters = [], []
-    for part in members.split(size):
+    for part in sets.split(size):
         used = _needed_jitter(kernel, x, part, jitter)
         # Its covariances are built again in the backward: they would be m times the factor.
         blocks.append(checkpoint(_columns, kernel, x, part, used, use_reentrant=False))
-        jitters.append(used)
-    more = torch.cat(jitters)
-    _report(int((more > jitter).sum()), 0, float(more.max()))
-    return torch.cat(blocks)
+        jitters.append(used.double().cpu().numpy())
+    return torch.cat(blocks), np.concatenate(jitters)
 
 
 def _needed_jitter(kernel: Any, x: Tensor, members: Tensor, jitter: float) -> Tensor:
@@ -195,8 +223,7 @@ def _needed_jitter(kernel: Any, x: Tensor, members: Tensor, jitter: float) -> Te
             bad = bad[torch.linalg.cholesky_ex(K).info != 0]
             if not len(bad):
                 return used
-    _report(len(bad), len(bad), float(used.max()))
-    return used
+    return _refuse(len(bad), float(used.max()))
 
 
 def _covariances(kernel: Any, x: Tensor, members: Tensor, jitter: Tensor) -> Tensor:
@@ -218,17 +245,9 @@ def _columns(kernel: Any, x: Tensor, members: Tensor, jitter: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(L.mT, last, upper=True).squeeze(-1)
 
 
-def _report(raised: int, failed: int, jitter: float) -> None:
-    if failed:
-        given = f"a covariance that is singular in {failed} columns, with a jitter of {jitter:.0e}"
-        raise NotPositiveDefiniteError("kernel", given, "leave out coincident points")
-    if raised:
-        warnings.warn(
-            f"inverse_cholesky: {raised} columns were not positive definite; up to {jitter:.0e} "
-            "of their variance was added. Merge coincident points, or give a larger jitter.",
-            JitterWarning,
-            stacklevel=4,
-        )
+def _refuse(failed: int, jitter: float) -> NoReturn:
+    given = f"a covariance that is singular in {failed} columns, with a jitter of {jitter:.0e}"
+    raise NotPositiveDefiniteError("kernel", given, "leave out coincident points")
 
 
 def _assemble(values: Tensor, near: NDArray[np.int64]) -> Tensor:

@@ -1,8 +1,7 @@
 """Likelihoods of one number given one latent number, with the derivatives Newton's method needs.
 
-Each states its log density; its slope and a curvature that is never negative follow, in closed
-form or, for a likelihood of gpytorch, by automatic differentiation. Expectations over a Gaussian
-latent are by Gauss-Hermite quadrature.
+Each states its log density; its slope and a curvature that is never negative follow. Expectations
+over a Gaussian latent are by Gauss-Hermite quadrature.
 """
 
 import math
@@ -10,11 +9,11 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.special import digamma, expit, gammaln, log_expit, log_ndtr, ndtr, polygamma
 
-from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.errors import ArgumentError
 
 __all__ = [
     "Bernoulli",
@@ -26,15 +25,20 @@ __all__ = [
     "Poisson",
     "Probit",
     "StudentT",
-    "Wrapped",
-    "read_likelihood",
 ]
 
 Array = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_FEW_NODES, _FEW_WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
+_FEW_WEIGHTS = _FEW_WEIGHTS / _FEW_WEIGHTS.sum()
+_MOST_BISECTIONS = 60
 _LOG_2PI = math.log(2 * math.pi)
+# Normal deviate that half of all lie within.
+_QUARTILE = 0.6744897501960817
+# Logarithms of parameters are learned within this of where they begin.
+_SPAN = 12.0
 
 
 class Likelihood(ABC):
@@ -44,10 +48,15 @@ class Likelihood(ABC):
     ----------
     free : (k,) ndarray
         Logarithms of the parameters that are learned.
+    expected : bool
+        Whether its curvature is the expected one, over y, since the observed one may be negative.
     """
 
+    name: ClassVar[str] = ""
     names: ClassVar[tuple[str, ...]] = ()
     link: ClassVar[str] = "identity"
+    discrete: ClassVar[bool] = False
+    expected: ClassVar[bool] = False
 
     def __init__(self, free: Array | None = None) -> None:
         self.free = np.zeros(len(self.names)) if free is None else np.asarray(free, np.float64)
@@ -70,6 +79,22 @@ class Likelihood(ABC):
     @abstractmethod
     def moments(self, f: Array) -> tuple[Array, Array]:
         """Mean and variance of y given f."""
+
+    @abstractmethod
+    def distribution(self, f: Array) -> Any:
+        """Of y given f, as scipy has it: with `cdf` and `rvs`."""
+
+    def begin(self, y: Array, offset: Array) -> "Likelihood":  # noqa: ARG002 - no units of y
+        """The same likelihood with parameters from which these targets may be learned."""
+        return self
+
+    def spread(self, y: Array, offset: Array) -> float:  # noqa: ARG002 - see above
+        """How far latent values may lie apart: the unit of their mean."""
+        return 1.0
+
+    def limits(self) -> tuple[Array, Array]:
+        """Lowest and highest free numbers, of a fit that begins here."""
+        return self.free - _SPAN, self.free + _SPAN
 
     def check(self, y: Array) -> None:
         """Refuse targets that it gives no density."""
@@ -102,6 +127,35 @@ class Likelihood(ABC):
         top = logs.max(axis=1)
         return top + np.log(np.exp(logs - top[:, None]) @ _WEIGHTS)
 
+    def sample(self, f: Array, rng: np.random.Generator) -> Array:
+        """A draw of y for each latent value (offset included), of its shape."""
+        return np.asarray(self.distribution(f).rvs(size=f.shape, random_state=rng), np.float64)
+
+    def quantiles(self, mean: Array, variance: Array, offset: Array, levels: Array) -> Array:
+        """Of y where ``f ~ N(mean, variance)``: shape (k, q) for k levels.
+
+        By bisection on the distribution function, which is averaged by quadrature; of counts
+        and labels the least value that reaches the level.
+        """
+        f = mean[:, None] + np.sqrt(variance)[:, None] * _FEW_NODES + offset[:, None]
+        return np.stack([self._quantile(f, float(level)) for level in np.asarray(levels)])
+
+    def _quantile(self, f: Array, level: float) -> Array:
+        known = self.distribution(f)
+        each = known.ppf(level)
+        low, high = each.min(axis=1), each.max(axis=1)
+        if self.discrete:
+            low = low - 1.0
+        for _ in range(_MOST_BISECTIONS):
+            middle = (low + high) / 2
+            if self.discrete:
+                middle = np.floor(middle)
+                if (high - low <= 1).all():
+                    break
+            enough = known.cdf(middle[:, None]) @ _FEW_WEIGHTS >= level
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        return high if self.discrete else (low + high) / 2
+
     def __repr__(self) -> str:
         inside = ", ".join(f"{n}={v:.4g}" for n, v in self.parameters.items())
         return f"{type(self).__name__}({inside})"
@@ -110,6 +164,7 @@ class Likelihood(ABC):
 class Gaussian(Likelihood):
     """``y = f + e``, the noise of one variance."""
 
+    name = "gaussian"
     names = ("noise",)
 
     def log_density(self, y: Array, f: Array) -> Array:
@@ -130,10 +185,21 @@ class Gaussian(Likelihood):
     def center(self, y: Array, offset: Array) -> float:
         return float(np.mean(y - offset))
 
+    def distribution(self, f: Array) -> Any:
+        return stats.norm(f, math.exp(self.free[0] / 2))
+
+    def begin(self, y: Array, offset: Array) -> "Gaussian":
+        return Gaussian(np.array([math.log(0.1 * self.spread(y, offset) ** 2)]))
+
+    def spread(self, y: Array, offset: Array) -> float:
+        return float(np.std(y - offset)) or 1.0
+
 
 class StudentT(Likelihood):
     """``y = f + scale t``, t of `df` degrees of freedom; expected curvature."""
 
+    name = "student_t"
+    expected = True
     names = ("scale", "df")
 
     def _unpack(self) -> tuple[float, float]:
@@ -164,10 +230,29 @@ class StudentT(Likelihood):
     def center(self, y: Array, offset: Array) -> float:
         return float(np.median(y - offset))
 
+    def distribution(self, f: Array) -> Any:
+        scale, df = self._unpack()
+        return stats.t(df, f, scale)
+
+    def begin(self, y: Array, offset: Array) -> "StudentT":
+        return StudentT(np.log([0.3 * self.spread(y, offset), 3.0]))
+
+    def spread(self, y: Array, offset: Array) -> float:
+        r = y - offset
+        half = float(np.median(np.abs(r - np.median(r))))
+        return half / _QUARTILE or float(np.std(r)) or 1.0
+
+    def limits(self) -> tuple[Array, Array]:
+        # Between nearly Cauchy's and nearly Gaussian.
+        low, high = super().limits()
+        return np.array([low[0], math.log(0.05)]), np.array([high[0], math.log(300.0)])
+
 
 class Bernoulli(Likelihood):
     """0 or 1, by a logistic link."""
 
+    name = "bernoulli"
+    discrete = True
     link = "logit"
 
     def check(self, y: Array) -> None:
@@ -189,10 +274,14 @@ class Bernoulli(Likelihood):
         p = float(np.clip(np.mean(y), 1e-3, 1 - 1e-3))
         return math.log(p / (1 - p))
 
+    def distribution(self, f: Array) -> Any:
+        return stats.bernoulli(self.moments(f)[0])
+
 
 class Probit(Bernoulli):
     """0 or 1, by the normal distribution function."""
 
+    name = "probit"
     link = "probit"
 
     def log_density(self, y: Array, f: Array) -> Array:
@@ -212,6 +301,8 @@ class Probit(Bernoulli):
 class Poisson(Likelihood):
     """Counts of mean ``exp(f)``."""
 
+    name = "poisson"
+    discrete = True
     link = "log"
 
     def check(self, y: Array) -> None:
@@ -231,10 +322,16 @@ class Poisson(Likelihood):
         first = _exp(mean + offset + variance / 2)
         return first, first + first**2 * np.expm1(variance)
 
+    def distribution(self, f: Array) -> Any:
+        return stats.poisson(_exp(f))
+
 
 class NegativeBinomial(Likelihood):
     """Counts of mean ``μ = exp(f)`` and variance ``μ + μ² / size``; expected curvature."""
 
+    name = "negative_binomial"
+    expected = True
+    discrete = True
     names = ("size",)
     link = "log"
 
@@ -256,10 +353,15 @@ class NegativeBinomial(Likelihood):
         rate = _exp(f)
         return rate, rate + rate**2 * math.exp(-self.free[0])
 
+    def distribution(self, f: Array) -> Any:
+        size = math.exp(self.free[0])
+        return stats.nbinom(size, size / (size + _exp(f)))
+
 
 class Gamma(Likelihood):
     """Positive numbers of mean ``exp(f)`` and shape `shape`; observed curvature."""
 
+    name = "gamma"
     names = ("shape",)
     link = "log"
 
@@ -280,10 +382,16 @@ class Gamma(Likelihood):
     def moments(self, f: Array) -> tuple[Array, Array]:
         return _exp(f), _exp(2 * f) * math.exp(-self.free[0])
 
+    def distribution(self, f: Array) -> Any:
+        shape = math.exp(self.free[0])
+        return stats.gamma(shape, scale=_exp(f) / shape)
+
 
 class Beta(Likelihood):
     """Numbers between 0 and 1 of mean ``expit(f)`` and precision `precision`; expected."""
 
+    name = "beta"
+    expected = True
     names = ("precision",)
     link = "logit"
 
@@ -319,42 +427,9 @@ class Beta(Likelihood):
         mean = float(np.mean(y))
         return math.log(mean / (1 - mean))
 
-
-class Wrapped(Likelihood):
-    """A one-dimensional likelihood of gpytorch, as it is: nothing of it is learned here."""
-
-    def __init__(self, likelihood: Any) -> None:
-        super().__init__()
-        self.likelihood = likelihood.double()
-
-    def at(self, free: Array) -> "Wrapped":  # noqa: ARG002 - it has none
-        return self
-
-    def log_density(self, y: Array, f: Array) -> Array:
-        with torch.no_grad():
-            return self._log_density(torch.from_numpy(np.array(y)), torch.from_numpy(np.array(f)))
-
-    def _log_density(self, y: Any, f: Any) -> Any:
-        found = self.likelihood(f).log_prob(y)
-        return found if f.requires_grad else found.numpy()
-
-    def derivatives(self, y: Array, f: Array) -> tuple[Array, Array]:
-        at = torch.from_numpy(np.array(f)).requires_grad_()
-        value = self._log_density(torch.from_numpy(np.array(y)), at)
-        (slope,) = torch.autograd.grad(value.sum(), at, create_graph=True)
-        if not slope.requires_grad:
-            return slope.numpy(), np.zeros_like(f)
-        (curvature,) = torch.autograd.grad(slope.sum(), at)
-        # Where the density is not log-concave a positive curvature keeps Newton a descent.
-        return slope.detach().numpy(), np.maximum(-curvature.numpy(), 1e-6)
-
-    def moments(self, f: Array) -> tuple[Array, Array]:
-        with torch.no_grad():
-            found = self.likelihood(torch.from_numpy(np.array(f)))
-            return found.mean.numpy(), found.variance.numpy()
-
-    def center(self, y: Array, offset: Array) -> float:  # noqa: ARG002 - its link is unknown
-        return 0.0
+    def distribution(self, f: Array) -> Any:
+        a, b, _ = self._shapes(f)
+        return stats.beta(a, b)
 
 
 def _exp(f: Array) -> Array:
@@ -365,41 +440,3 @@ def _check_counts(y: Array) -> None:
     if not ((y >= 0) & (y == np.floor(y))).all():
         bad = y[(y < 0) | (y != np.floor(y))][0]
         raise ArgumentError("y", f"values such as {bad:g}", "give whole numbers from 0")
-
-
-_NAMED: dict[str, type[Likelihood]] = {
-    "gaussian": Gaussian,
-    "student_t": StudentT,
-    "bernoulli": Bernoulli,
-    "probit": Probit,
-    "poisson": Poisson,
-    "negative_binomial": NegativeBinomial,
-    "gamma": Gamma,
-    "beta": Beta,
-}
-
-
-def read_likelihood(likelihood: Any) -> Likelihood:
-    """A likelihood by name, or one of gpytorch's that is one-dimensional.
-
-    Raises
-    ------
-    ArgumentError, ArgumentTypeError
-        If the name is unknown, or it is neither.
-
-    Examples
-    --------
-    >>> read_likelihood("poisson")
-    Poisson()
-    """
-    if isinstance(likelihood, str):
-        if likelihood not in _NAMED:
-            names = ", ".join(map(repr, _NAMED))
-            raise ArgumentError("likelihood", repr(likelihood), f"give one of {names}")
-        return _NAMED[likelihood]()
-    if isinstance(likelihood, Likelihood):
-        return likelihood
-    if hasattr(likelihood, "expected_log_prob") and hasattr(likelihood, "double"):
-        return Wrapped(likelihood)
-    remedy = "give a name, such as 'poisson', or a likelihood of gpytorch"
-    raise ArgumentTypeError("likelihood", type(likelihood).__name__, remedy)

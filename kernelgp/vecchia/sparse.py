@@ -20,6 +20,8 @@ __all__ = [
     "solve_precision",
     "substitute_lower",
     "substitute_upper",
+    "times",
+    "transposed_times",
 ]
 
 
@@ -118,6 +120,35 @@ def substitute_lower(neighbors, values, x):
                     x[j, c] -= values[j, a] * x[i, c]
         for c in range(x.shape[1]):
             x[j, c] /= values[j, m]
+
+
+@njit(nogil=True, cache=True)
+def times(neighbors, values, x):
+    """``U x``, shape (n,)."""
+    n, m = neighbors.shape
+    out = np.zeros(n)
+    for j in range(n):
+        out[j] += values[j, m] * x[j]
+        for a in range(m):
+            i = neighbors[j, a]
+            if i >= 0:
+                out[i] += values[j, a] * x[j]
+    return out
+
+
+@njit(nogil=True, cache=True)
+def transposed_times(neighbors, values, x):
+    """``Uᵀ x``, shape (n,)."""
+    n, m = neighbors.shape
+    out = np.empty(n)
+    for j in range(n):
+        total = values[j, m] * x[j]
+        for a in range(m):
+            i = neighbors[j, a]
+            if i >= 0:
+                total += values[j, a] * x[i]
+        out[j] = total
+    return out
 
 
 @njit(nogil=True, cache=True)
