@@ -21,6 +21,8 @@ __all__ = ["nearest_in_balls", "reduced_ancestors"]
 
 # Points of about one scale share a tree: their distances differ by no more than this.
 _SCALE = 1.5
+# Points at the radius itself are inside, as at rho = 1 the one that set it is.
+_TIE = 1e-12
 
 
 def nearest_in_balls(X: ArrayLike, distances: ArrayLike, rho: float = 2.0) -> NDArray[np.int64]:
@@ -126,7 +128,7 @@ def _checked(
         raise ArgumentError("distances", "numbers below 0, or not finite", remedy)
     if not isinstance(rho, int | float) or not math.isfinite(rho) or rho <= 0:
         raise ArgumentError("rho", repr(rho), "give a positive number, such as 2")
-    return points, rho * lengths
+    return points, rho * lengths * (1 + _TIE)
 
 
 def _by_distance(points: NDArray[np.float64], sets: list[NDArray[np.int64]]) -> NDArray[np.int64]:

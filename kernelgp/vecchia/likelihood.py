@@ -187,7 +187,7 @@ def evaluate(
         chain[:, None] * information * chain,
         scale,
         mean + change,
-        cross[:, :q] / scale,
+        found.gram / scale,
     )
 
 

@@ -59,7 +59,7 @@ def test_balls_and_ancestors_are_what_their_definitions_say(n, d, rho, seed):
         (nearest_in_balls, rho * lengths[:, None]),
         (reduced_ancestors, rho * lengths[None, :]),
     ):
-        expected = before & (distances <= radii)
+        expected = before & (distances <= radii * (1 + 1e-12))
         found = function(x, lengths, rho)
         for j in range(n):
             members = found[j][found[j] >= 0]
