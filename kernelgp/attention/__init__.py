@@ -1,17 +1,21 @@
 """Attention as a kernel operator, and what stands on the same algorithms."""
 
 from kernelgp.attention.call import attention
+from kernelgp.attention.fastmax import FastmaxOptions
 from kernelgp.attention.kronecker_attention import KroneckerAttention, KroneckerAttention2d
 from kernelgp.attention.options import KDEOptions
 from kernelgp.attention.report import AttentionReport
 from kernelgp.attention.sketches import RowSketch, sketch_matmul
+from kernelgp.attention.thinned import ThinnedOptions
 
 __all__ = [
     "AttentionReport",
+    "FastmaxOptions",
     "KDEOptions",
     "KroneckerAttention",
     "KroneckerAttention2d",
     "RowSketch",
+    "ThinnedOptions",
     "attention",
     "sketch_matmul",
 ]

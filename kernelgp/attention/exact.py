@@ -14,7 +14,7 @@ from kernelgp.attention.door import Call
 from kernelgp.attention.report import Found
 from kernelgp.attention.tiles import Tile, sum_parts
 
-__all__ = ["causal_tiles", "exact", "masked"]
+__all__ = ["causal_tiles", "exact", "key_bias", "masked"]
 
 # Measured on two threads: halves of 2048 rows keep the kernel's own tiles full.
 _CAUSAL_LEAF = 2048
@@ -42,7 +42,7 @@ def exact(
     """
     del options, generator
     n, N = q.shape[-2], k.shape[-2]
-    bias = None if key_padding is None else _bias(key_padding, q)
+    bias = None if key_padding is None else key_bias(key_padding, q)
     if is_causal:
         halved = _uneven(q) and n >= 2 * _CAUSAL_LEAF
         if halved or offset or n != N or with_logsumexp or bias is not None:
@@ -138,7 +138,8 @@ def _attend(
     return out[..., :dv]
 
 
-def _bias(key_padding: Tensor, q: Tensor) -> Tensor:
+def key_bias(key_padding: Tensor, q: Tensor) -> Tensor:
+    """What to add to logits by key, (B, N): -inf where it is left out."""
     wide = torch.float64 if q.dtype == torch.float64 else torch.float32
     zero = torch.zeros(key_padding.shape, dtype=wide, device=q.device)
     return zero.masked_fill_(key_padding, -torch.inf)

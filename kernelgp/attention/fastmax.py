@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
+from kernelgp.attention.options import check_count
 from kernelgp.attention.polynomial_sums import polynomial_sums
+from kernelgp.attention.report import Found
 from kernelgp.errors import ArgumentError
 
 __all__ = ["FastmaxOptions", "fastmax"]
@@ -32,8 +34,9 @@ class FastmaxOptions:
         some 4 000 tokens, for d = 64 at some 8 000.
     normalize
         Whether every query and key is standardised first: its mean over the d coordinates is
-        removed and their standard deviation made 1, so that ``|q·k| <= d``. Each token by
-        itself, so that a causal output does not depend on tokens to come.
+        removed and its norm made ``sqrt(d)`` at order 2, and ``d^{1/4}`` at order 1, where the
+        default scale then keeps logits within [-1, 1] and weights ``1 + s`` above 0. Each
+        token by itself, so that a causal output does not depend on tokens to come.
     chunk
         Tokens at a time.
 
@@ -50,8 +53,7 @@ class FastmaxOptions:
     def __post_init__(self) -> None:
         if self.order not in (1, 2) or isinstance(self.order, bool):
             raise ArgumentError("order", repr(self.order), "give 1 or 2")
-        if not isinstance(self.chunk, int) or isinstance(self.chunk, bool) or self.chunk < 1:
-            raise ArgumentError("chunk", repr(self.chunk), "give a positive integer")
+        check_count("chunk", self.chunk)
 
 
 def fastmax(
@@ -59,31 +61,31 @@ def fastmax(
     k: Tensor,
     v: Tensor,
     *,
-    is_causal: bool = False,
-    scale: float | None = None,
-    key_padding: Tensor | None = None,
-    options: FastmaxOptions | None = None,
-) -> Tensor:
+    is_causal: bool,
+    scale: float,
+    key_padding: Tensor | None,
+    options: FastmaxOptions,
+    generator: torch.Generator | None = None,  # noqa: ARG001  # nothing is drawn
+) -> Found:
     """``Σ_j f(s_ij) v_j / Σ_j f(s_ij)`` with ``s = scale q·k`` and f of order 1 or 2.
 
     Parameters
     ----------
-    q : Tensor, shape (..., n, d)
-    k : Tensor, shape (..., N, d)
-    v : Tensor, shape (..., N, dv)
-        With the batch dimensions of `q`.
+    q : Tensor, shape (B, G, n, d)
+    k : Tensor, shape (B, N, d)
+    v : Tensor, shape (B, N, dv)
     is_causal
         Whether query i meets keys up to i only; needs N = n.
     scale
-        None for ``d^{-1/2}`` at order 2 and ``1/d`` at order 1, where no weight of standardised
-        tokens is negative.
-    key_padding : boolean Tensor, shape broadcast to (..., N), optional
+    key_padding : boolean Tensor, shape (B, N), optional
         True where a key is ignored.
     options
+    generator
+        Not used.
 
     Returns
     -------
-    Tensor, shape (..., n, dv)
+    Found
         0 where no key is allowed.
 
     Raises
@@ -92,37 +94,38 @@ def fastmax(
         If, at order 1, `scale` or tokens that are not normalised allow weights that sum to
         nothing or less.
     """
-    options = options or FastmaxOptions()
-    d = q.shape[-1]
-    factor = scale if scale is not None else 1 / d if options.order == 1 else 1 / math.sqrt(d)
+    d, dtype = q.shape[-1], q.dtype
+    if dtype not in (torch.float32, torch.float64):
+        q, k, v = q.float(), k.float(), v.float()
     if options.normalize:
-        q, k = _standardised(q), _standardised(k)
+        q, k = (_standardised(x, options.order) for x in (q, k))
         # A little above 1: rounded powers of d are meant.
-        if options.order == 1 and abs(factor) * d > 1 + 1e-6:
-            remedy = f"give at most 1/d = {1 / d:.3g} at order 1, or weights 1 + s are negative"
-            raise ArgumentError("scale", f"{factor:.3g}", remedy)
+        if options.order == 1 and abs(scale) * math.sqrt(d) > 1 + 1e-6:
+            most = f"give at most {1 / math.sqrt(d):.3g}, 1/sqrt(d), at order 1"
+            raise ArgumentError("scale", f"{scale:.3g}", f"{most}, or weights 1 + s are negative")
     w = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
     if key_padding is not None:
         w = w.masked_fill(key_padding.unsqueeze(-1), 0)
-    batch = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], w.shape[:-2])
-    q, k, w = (
-        x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (q * factor, k, w)
+    keys, values = (x.unsqueeze(1).expand(-1, q.shape[1], -1, -1).flatten(0, 1) for x in (k, w))
+    y = polynomial_sums(
+        (q * scale).flatten(0, 1),
+        keys,
+        values,
+        order=options.order,
+        is_causal=is_causal,
+        chunk=options.chunk,
     )
-    y = polynomial_sums(q, k, w, order=options.order, is_causal=is_causal, chunk=options.chunk)
     total = y[..., -1:]
     if options.order == 1 and not options.normalize:
-        _check_positive(total, w, is_causal=is_causal)
+        _check_positive(total, values, is_causal=is_causal)
     out = y[..., :-1] / total.masked_fill(total == 0, 1)
-    return out.unflatten(0, batch) if batch else out.squeeze(0)
+    return Found(out.unflatten(0, q.shape[:2]).to(dtype))
 
 
-def _flat(x: Tensor, batch: torch.Size) -> Tensor:
-    return x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
-
-
-def _standardised(x: Tensor) -> Tensor:
+def _standardised(x: Tensor, order: int) -> Tensor:
     # The smallest offset that keeps a token of equal coordinates, and its slope, finite.
-    return layer_norm(x, x.shape[-1:], eps=torch.finfo(x.dtype).eps ** 2)
+    standard = layer_norm(x, x.shape[-1:], eps=torch.finfo(x.dtype).eps ** 2)
+    return standard if order == 2 else standard * x.shape[-1] ** -0.25
 
 
 def _check_positive(total: Tensor, w: Tensor, *, is_causal: bool) -> None:

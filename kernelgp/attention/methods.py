@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernelgp.attention.exact import exact
+from kernelgp.attention.fastmax import FastmaxOptions, fastmax
 from kernelgp.attention.report import Found
+from kernelgp.attention.thinned import ThinnedOptions, thinned
 
 __all__ = ["METHODS", "Method"]
 
@@ -42,4 +44,6 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "exact": Method(exact, None, approximates=False, offset=True),
+    "thinned": Method(thinned, ThinnedOptions, approximates=True, offset=True),
+    "fastmax": Method(fastmax, FastmaxOptions, approximates=False, offset=False),
 }

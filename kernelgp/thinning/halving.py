@@ -27,8 +27,8 @@ from kernelgp.validation import check_finite, check_floating
 
 __all__ = ["KernelMeans", "PointKernel", "halve", "kernel_halve"]
 
-# The matrix of so many points is formed at a time: 8 MB of float64.
-_BLOCK = 1024
+# The matrix of so many points is formed at a time; of later points only its product is needed.
+_BLOCK = 256
 # δ of the paper: the walk stays within its bounds but for half that probability.
 _FAILURE = 0.5
 # Of the paper's bound, which is the proof's and wide. Measured, 2048 Gaussian points in 2 and 10
@@ -120,18 +120,10 @@ def halve(means: KernelMeans, m: int, *, generator: torch.Generator) -> tuple[Te
     for start in range(0, m - m % 2, block):
         at = slice(start, min(start + block, m))
         gram = first if start == 0 else means.gram(at)
-        pairs = slice(start // 2, at.stop // 2)
         signs = np.zeros((b, at.stop - start))
-        _walk(
-            gram.cpu().contiguous().numpy(),
-            push[:, at],
-            uniform[:, pairs],
-            variance,
-            width,
-            kept[:, pairs],
-            signs,
-        )
-        kept[:, pairs] += start
+        # Whole arrays and where to begin: slices of several kinds would each be compiled for.
+        block_gram = gram.cpu().contiguous().numpy()
+        _walk(block_gram, start, push, uniform, variance, width, kept, signs)
         if at.stop < m:
             push[:, at.stop :] += means.later(at, torch.from_numpy(signs).to(device)).cpu().numpy()
     chosen = torch.from_numpy(kept).to(device)
@@ -140,8 +132,8 @@ def halve(means: KernelMeans, m: int, *, generator: torch.Generator) -> tuple[Te
 
 
 @njit(nogil=True, cache=True)
-def _walk(gram, push, uniform, variance, width, kept, signs):
-    """Decide the pairs of one block of each group; push is what earlier blocks left."""
+def _walk(gram, start, push, uniform, variance, width, kept, signs):
+    """Decide the pairs of the block at `start` of each group; push is what earlier ones left."""
     for g in range(gram.shape[0]):
         m = gram.shape[1]
         for t in range(m // 2):
@@ -150,15 +142,15 @@ def _walk(gram, push, uniform, variance, width, kept, signs):
             bound = max(np.sqrt(square * variance[g]) * width, square)
             swap = 0.5
             if bound > 0.0:
-                lean = (push[g, i] - push[g, j]) / bound
+                lean = (push[g, start + i] - push[g, start + j]) / bound
                 swap = 0.5 * (1.0 - lean)
                 growth = 1.0 + (square - 2.0 * bound) * variance[g] / bound**2
                 variance[g] += square * max(growth, 0.0)
-            keep, drop = (j, i) if uniform[g, t] < swap else (i, j)
-            kept[g, t] = keep
+            keep, drop = (j, i) if uniform[g, start // 2 + t] < swap else (i, j)
+            kept[g, start // 2 + t] = start + keep
             signs[g, keep], signs[g, drop] = -1.0, 1.0
             for c in range(j + 1, m):
-                push[g, c] += gram[g, drop, c] - gram[g, keep, c]
+                push[g, start + c] += gram[g, drop, c] - gram[g, keep, c]
 
 
 def as_points(x: Any, *, least: int) -> Tensor:
