@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kernelgp.estimators.kernel_ridge import KernelRidge
     from kernelgp.estimators.nystroem_gp import NystroemGPRegressor
     from kernelgp.features.graph import GraphFeatures
+    from kernelgp.features.quantized import QuantizedFourierFeatures
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "KernelRidge",
     "NystroemGPRegressor",
     "PredictionBandDisplay",
+    "QuantizedFourierFeatures",
     "RelevanceDisplay",
     "ResidualsDisplay",
     "__version__",
@@ -51,6 +53,7 @@ _CLASSES = {
     "KernelRidge": "kernelgp.estimators.kernel_ridge",
     "NystroemGPRegressor": "kernelgp.estimators.nystroem_gp",
     "PredictionBandDisplay": "kernelgp.estimators.displays",
+    "QuantizedFourierFeatures": "kernelgp.features.quantized",
     "RelevanceDisplay": "kernelgp.estimators.displays",
     "ResidualsDisplay": "kernelgp.estimators.displays",
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernelgp.features.fourier import FourierFeatures
     from kernelgp.features.graph import GraphFeatures, GraphKernelOperator, GraphModule
+    from kernelgp.features.quantized import PackedFeatures, QuantizedFourierFeatures
     from kernelgp.features.sampler import sample_frequencies
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "GraphFeatures",
     "GraphKernelOperator",
     "GraphModule",
+    "PackedFeatures",
+    "QuantizedFourierFeatures",
     "sample_frequencies",
 ]
 
@@ -22,6 +25,8 @@ _PLACES = {
     "GraphFeatures": "graph",
     "GraphKernelOperator": "graph",
     "GraphModule": "graph",
+    "PackedFeatures": "quantized",
+    "QuantizedFourierFeatures": "quantized",
     "sample_frequencies": "sampler",
 }
 
