@@ -13,7 +13,7 @@ KEY := $(shell ($(or $(PYTHON),false) --version; pwd; cat pyproject.toml constra
 STAMP := $(VENV)/installed-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-keops examples lint format clean
+.PHONY: help install demo test test-keops examples docs lint format clean
 
 help:
 	@echo 'make demo        solve a high-frequency PDE with a Gaussian process and draw it'
@@ -21,6 +21,7 @@ help:
 	@echo 'make lint        check format, style, types and the layers'
 	@echo 'make test-keops  run the tests that compile KeOps formulas (minutes)'
 	@echo 'make examples    run every script in examples/'
+	@echo 'make docs        build the documentation into docs/build/html (the examples run)'
 	@echo 'make format      format the code'
 	@echo 'make clean       remove .venv and everything generated'
 
@@ -39,6 +40,12 @@ examples: $(STAMP)
 	@mkdir -p demo
 	@for script in examples/*.py; do \
 	  echo "== $$script"; (cd demo && ../$(PY) ../$$script) || exit 1; done
+
+docs: $(STAMP)
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@rm -rf docs/api/generated docs/gallery docs/build
+	@OMP_NUM_THREADS=1 $(PY) -m sphinx -q -W --keep-going -b html docs docs/build/html
+	@echo 'docs/build/html/index.html'
 
 lint: $(STAMP)
 	@$(PY) -m ruff check .

@@ -1,4 +1,9 @@
-"""The speed of a wave from noisy sensors alone: no condition on any face."""
+"""
+An unknown speed
+================
+
+The speed of a wave from noisy sensors alone: no condition on any face.
+"""
 
 import numpy as np
 

@@ -1,4 +1,9 @@
-"""A nonlinear equation by Newton's method, with its deviation; writes two pictures."""
+"""
+A nonlinear equation
+====================
+
+By Newton's method, with its deviation; writes two pictures.
+"""
 
 import numpy as np
 

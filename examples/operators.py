@@ -1,10 +1,16 @@
-"""Lazy kernel operators: products, solves, log-determinants and samples without a matrix."""
+"""
+Operators
+=========
+
+Products, solves, log-determinants and samples without a matrix; writes operators.png.
+"""
 
 import torch
 
 from kernelgp import linalg
 from kernelgp.kernels import RBF, Matern, Periodic
 from kernelgp.operators import KernelOperator, KroneckerOperator, ToeplitzOperator
+from kernelgp.plotting import grid_of_axes, save
 
 x = torch.rand(20_000, 3)
 kernel = 2.0 * RBF(lengthscale=0.3) + Matern(nu=2.5, lengthscale=[0.5, 0.2, 1.0])
@@ -30,3 +36,13 @@ slow, periodic = RBF(lengthscale=0.2), Periodic(period=0.5)
 grid = KroneckerOperator(KernelOperator(slow, axis), KernelOperator(periodic, axis))
 toeplitz = ToeplitzOperator(torch.exp(-torch.arange(64.0)))
 print(f"on a grid: {tuple(grid.shape)}; on a line: {tuple(toeplitz.shape)}")
+
+# %%
+# A process on a line of 2 000 points, drawn through its Toeplitz operator.
+line = torch.linspace(0, 10, 2000, dtype=torch.float64)
+column = (1.0 * Matern(nu=1.5, lengthscale=1.0))(line[:1, None], line[:, None]).to_dense()[0]
+process = ToeplitzOperator(column.detach()).add_diagonal(torch.tensor(1e-8, dtype=line.dtype))
+figure, axes = grid_of_axes(width=7, height=2.6)
+axes[0, 0].plot(line, linalg.sample(process, 4, random_state=0).T)
+axes[0, 0].set(xlabel="x", ylabel="Matérn-3/2 process")
+save(figure, "operators.png")

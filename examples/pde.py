@@ -1,4 +1,9 @@
-"""A high-frequency PDE solved, judged, drawn and saved; writes u.png, u.nc and u.gp here."""
+"""
+A high-frequency PDE
+====================
+
+Solved, judged, drawn and saved; writes u.png, u.nc and u.gp here.
+"""
 
 import numpy as np
 

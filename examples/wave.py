@@ -1,4 +1,9 @@
-"""A wave equation from its value and velocity at the start; writes slices in time."""
+"""
+A wave
+======
+
+From its value and velocity at the start; writes slices in time.
+"""
 
 from solvers import Box, Dirichlet, GPSolver, Initial, Problem
 

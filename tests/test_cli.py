@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from kernelgp import vecchia
 from kernelgp.cli import info, main
 from kernelgp.cli.solve import parse_grid
 from kernelgp.errors import BackendWarning
@@ -223,6 +224,24 @@ def test_a_backend_of_ours_that_is_wrong_is_a_failure(kernelgp, monkeypatch):
     code, out, _ = kernelgp("info")
     assert code == 1
     assert "wrong by 1.0e+00" in out
+
+
+def test_loops_that_are_wrong_or_cannot_be_kept_are_told(monkeypatch):
+    ordered = vecchia.maximin_order
+
+    def reversed_order(points):
+        order, distances = ordered(points)
+        return order[::-1], distances
+
+    def no_folder(points):
+        raise RuntimeError("no locator available for file")
+
+    monkeypatch.setattr(info, "BACKENDS", ())
+    assert "work (" in info.backends()[0].value
+    monkeypatch.setattr(vecchia, "maximin_order", reversed_order)
+    assert info.backends()[0].value.startswith("wrong by")
+    monkeypatch.setattr(vecchia, "maximin_order", no_folder)
+    assert "NUMBA_CACHE_DIR" in info.backends()[0].remedy
 
 
 def test_a_compiler_or_a_folder_that_is_missing_has_a_remedy(monkeypatch, tmp_path):

@@ -1,11 +1,14 @@
 """The scripts that users copy run as they are written."""
 
+import json
 import re
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from experiments import __main__ as benchmarks
 
 ROOT = Path(__file__).parents[1]
 
@@ -92,3 +95,28 @@ def test_every_make_target_of_the_readme_is_there():
 
 def test_ci_runs_what_the_contributors_are_told_to():
     assert "for target in lint test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_documentations_scripts_run_as_written(page, elsewhere):
+    names = {"__name__": "page"}
+    for script in scripts(page):
+        exec(compile(script, page, "exec"), names)
+
+
+def test_a_method_and_a_task_are_added_in_under_thirty_lines(elsewhere):
+    (own,) = (text for text in scripts("docs/benchmarks.md") if "def extend" in text)
+    assert len(own.splitlines()) < 30
+    (elsewhere / "own.py").write_text(own, encoding="utf-8")
+    arguments = ["run", "operators", "--quick", "--sweep-only", "--seeds", "1", "--out", "out"]
+    assert (
+        benchmarks.main([*arguments, "--extend", "own.py", "--methods", "numpy", "diagonal"]) == 0
+    )
+    lines = (elsewhere / "out" / "operators" / "results.jsonl").read_text(encoding="utf-8")
+    found = [json.loads(line) for line in lines.splitlines()]
+    assert [run["method"] for run in found] == ["numpy", "numpy", "numpy", "diagonal"]
+    assert found[0]["figures"]["error"] < 1e-6
+    assert found[3]["figures"]["error"] == 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
 import torch
 
 from kernelgp import __version__
@@ -26,6 +27,7 @@ __all__ = ["Fact", "backends", "devices", "keops_needs", "versions"]
 
 Backend = Literal["dense", "tiled", "keops"]
 BACKENDS: tuple[Backend, ...] = ("dense", "tiled", "keops")
+REPORT = "please report this with the lines above"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,16 @@ class Fact:
 def versions() -> list[Fact]:
     """The library, Python and the packages that results depend on."""
     facts = [Fact("kernelgp", __version__), Fact("python", platform.python_version())]
-    names = ("torch", "gpytorch", "linear_operator", "numpy", "scipy", "scikit-learn", "sympy")
+    names = (
+        "torch",
+        "gpytorch",
+        "linear_operator",
+        "numpy",
+        "scipy",
+        "numba",
+        "scikit-learn",
+        "sympy",
+    )
     facts += [Fact(name, importlib.metadata.version(name)) for name in (*names, "xarray")]
     if importlib.util.find_spec("pykeops") is None:
         return [*facts, Fact("pykeops", "not installed", "pip install 'kernelgp[keops]'")]
@@ -80,7 +91,28 @@ def backends() -> list[Fact]:
         for name in BACKENDS:
             facts.append(_try(name, x, v, exact))
             bar.advance(name)
-    return facts
+    return [*facts, _try_loops()]
+
+
+def _try_loops() -> Fact:
+    """One loop that numba compiles on first use and keeps on disk: an order of points."""
+    points = np.cos(np.arange(200.0)) ** 3
+    started = time.perf_counter()
+    try:
+        # Already the import fails where numba finds no folder to keep what it compiles.
+        from kernelgp.vecchia import maximin_order  # noqa: PLC0415
+
+        order, distances = maximin_order(points[:, None])
+    except RuntimeError as error:
+        remedy = f"let NUMBA_CACHE_DIR name a folder that can be written ({error})"
+        return Fact("compiled loops", "not available", remedy)
+    seconds = time.perf_counter() - started
+    gaps = np.abs(points[order][:, None] - points[order])
+    exact = np.array([gaps[i, :i].min() for i in range(1, 200)])
+    error = np.abs(distances[1:] - exact).max()
+    if not error < 1e-12:
+        return Fact("compiled loops", f"wrong by {error:.1e}", REPORT)
+    return Fact("compiled loops", f"work ({seconds:.2f} s, kept on disk by numba)")
 
 
 def _try(name: Backend, x: torch.Tensor, v: torch.Tensor, exact: torch.Tensor) -> Fact:
@@ -95,7 +127,7 @@ def _try(name: Backend, x: torch.Tensor, v: torch.Tensor, exact: torch.Tensor) -
         return Fact(name, "not available", reasons[0])
     error = ((product - exact).norm() / exact.norm()).item()
     if not error < 1e-12:
-        return Fact(name, f"wrong by {error:.1e}", "please report this with the lines above")
+        return Fact(name, f"wrong by {error:.1e}", REPORT)
     return Fact(name, f"works ({seconds:.2f} s, relative error {error:.0e})")
 
 

@@ -42,7 +42,7 @@ __all__ = ["KroneckerOperator"]
 
 
 class KroneckerOperator(PartialOperator):
-    """``K1 ⊗ ... ⊗ Kd``: one small matrix for each axis of a grid of N = n1 ... nd points.
+    """``K1 ⊗ … ⊗ Kd``: one small matrix for each axis of a grid of N = n1 ... nd points.
 
     Products, solves and log-determinants cost O(N Σ ni) and, once, O(Σ ni³); so do those of
     the sum with constant noise, which `add_diagonal` returns. Operators are immutable: build

@@ -33,7 +33,7 @@ _MISSING_CELLS = 2000
 
 
 class NoisyKroneckerOperator(PartialOperator):
-    """``K1 ⊗ ... ⊗ Kd + diag(noise)``; what `KroneckerOperator.add_diagonal` returns.
+    """``K1 ⊗ … ⊗ Kd + diag(noise)``; what `KroneckerOperator.add_diagonal` returns.
 
     With one noise variance and every cell observed, solves and determinants are direct and
     cost O(N Σ ni). Up to 2000 cells missing, they still are, with one Cholesky factor of that
