@@ -32,9 +32,11 @@ __all__ = ["Latent", "Observed", "Prior", "find_mode"]
 
 Array = NDArray[np.float64]
 
-_RTOL, _MOST_ITERATIONS = 1e-8, 200
-# Newton has converged where a step promises less than this of the log density.
-_GAIN = 1e-9
+# Of linear solves: loose far from the mode, where a step is only a direction.
+_RTOL, _LOOSE, _MOST_ITERATIONS = 1e-8, 1e-3, 200
+# Newton's method ends where a step promises less than this of the log density, relative to a
+# thousandth of it where that is more; and has not converged where it promises that.
+_GAIN, _ROUGH = 1e-9, 1e-6
 _MOST_STEPS, _MOST_HALVINGS = 50, 20
 # Of central differences; and the least of an observed precision, relative to the expected one.
 _STEP, _LEAST_SHARE = 1e-5, 0.05
@@ -137,14 +139,14 @@ class Latent:
 
     @property
     def converged(self) -> bool:
-        return self.gain < _least_gain(self.log_evidence)
+        return self.gain < _ROUGH * max(1.0, 1e-3 * abs(self.log_evidence))
 
     def warn_if_rough(self, stacklevel: int) -> None:
         """A ConvergenceWarning if Newton's method stopped early, or pivots were raised."""
         if not self.converged:
             warnings.warn(
                 f"find_mode: Newton's method stopped after {self.steps} steps with a gain of "
-                f"{self.gain:.1e} left (asked: {_GAIN:.0e}), linear residual {self.residual:.1e}; "
+                f"{self.gain:.1e} left (asked: {_ROUGH:.0e}), linear residual {self.residual:.1e}; "
                 "standardise the data or raise the noise.",
                 ConvergenceWarning,
                 stacklevel=stacklevel + 1,
@@ -194,7 +196,7 @@ def find_mode(
         value = density(f)
     factor, W, raised = np.empty_like(prior.values), np.full(n, -1.0), 0
     step = np.zeros((n, 1))
-    count, gain, residual = 0, np.inf, 0.0
+    count, gain, residual, rtol = 0, np.inf, 0.0, _LOOSE
     for count in range(1, _MOST_STEPS + 1):  # noqa: B007 - told in the report
         slope, curvature = likelihood.derivatives(observed.y, observed.latent(f))
         gradient = observed.gather(slope, n) - prior.pull(f)
@@ -213,14 +215,16 @@ def find_mode(
             factor,
             gradient[:, None],
             step,
-            _RTOL,
+            rtol,
             _MOST_ITERATIONS,
         )
         gain = float(gradient @ step[:, 0]) / 2
-        if gain < _least_gain(value):
+        if gain < _GAIN * max(1.0, 1e-3 * abs(value)):
             # It is there already, and worth its digits.
             f = f + step[:, 0]
             break
+        # Newton's error falls with its square; the solve should fall with it.
+        rtol = min(max(gain / n, _RTOL), _LOOSE)
         length = 1.0
         for _ in range(_MOST_HALVINGS):
             new = f + length * step[:, 0]
@@ -234,11 +238,6 @@ def find_mode(
     half_logdet = np.log(prior.values[:, -1]).sum() - np.log(factor[:, -1]).sum()
     evidence = value + float(half_logdet)
     return Latent(prior, f, factor, W, evidence, count, gain, float(residual), raised)
-
-
-def _least_gain(value: float) -> float:
-    """What a step has to promise, where rounding leaves that much of a sum of this size."""
-    return _GAIN * max(1.0, 1e-3 * abs(value))
 
 
 def _newton_precision(likelihood: Likelihood, observed: Observed, f: Array, W: Array) -> Array:

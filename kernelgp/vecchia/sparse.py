@@ -98,6 +98,9 @@ def incomplete_cholesky(neighbors, values, weights, starts, places, out):
 def substitute_upper(neighbors, values, x):
     """``V⁻¹ x`` in place of x, shape (n, k)."""
     n, m = neighbors.shape
+    if x.shape[1] == 1:
+        _upper(neighbors, values, x.reshape(n))
+        return
     for j in range(n - 1, -1, -1):
         for c in range(x.shape[1]):
             x[j, c] /= values[j, m]
@@ -112,6 +115,9 @@ def substitute_upper(neighbors, values, x):
 def substitute_lower(neighbors, values, x):
     """``V⁻ᵀ x`` in place of x, shape (n, k)."""
     n, m = neighbors.shape
+    if x.shape[1] == 1:
+        _lower(neighbors, values, x.reshape(n))
+        return
     for j in range(n):
         for a in range(m):
             i = neighbors[j, a]
@@ -120,6 +126,31 @@ def substitute_lower(neighbors, values, x):
                     x[j, c] -= values[j, a] * x[i, c]
         for c in range(x.shape[1]):
             x[j, c] /= values[j, m]
+
+
+# One column is four times as fast where the compiler knows that it is one.
+@njit(nogil=True, cache=True)
+def _upper(neighbors, values, x):
+    n, m = neighbors.shape
+    for j in range(n - 1, -1, -1):
+        entry = x[j] / values[j, m]
+        x[j] = entry
+        for a in range(m):
+            i = neighbors[j, a]
+            if i >= 0:
+                x[i] -= values[j, a] * entry
+
+
+@njit(nogil=True, cache=True)
+def _lower(neighbors, values, x):
+    n, m = neighbors.shape
+    for j in range(n):
+        total = x[j]
+        for a in range(m):
+            i = neighbors[j, a]
+            if i >= 0:
+                total -= values[j, a] * x[i]
+        x[j] = total / values[j, m]
 
 
 @njit(nogil=True, cache=True)
@@ -152,31 +183,6 @@ def transposed_times(neighbors, values, x):
 
 
 @njit(nogil=True, cache=True)
-def _precision_times(neighbors, values, weights, x, out):
-    """``(U Uᵀ + diag(weights)) x`` into out, shape (n, k)."""
-    n, m = neighbors.shape
-    for j in range(n):
-        for c in range(x.shape[1]):
-            out[j, c] = weights[j] * x[j, c]
-    dot = np.empty(x.shape[1])
-    for j in range(n):
-        for c in range(x.shape[1]):
-            dot[c] = values[j, m] * x[j, c]
-        for a in range(m):
-            i = neighbors[j, a]
-            if i >= 0:
-                for c in range(x.shape[1]):
-                    dot[c] += values[j, a] * x[i, c]
-        for c in range(x.shape[1]):
-            out[j, c] += values[j, m] * dot[c]
-        for a in range(m):
-            i = neighbors[j, a]
-            if i >= 0:
-                for c in range(x.shape[1]):
-                    out[i, c] += values[j, a] * dot[c]
-
-
-@njit(nogil=True, cache=True)
 def solve_precision(neighbors, values, weights, incomplete, rhs, x, rtol, most):
     """Solve ``(U Uᵀ + diag(weights)) x = rhs`` by conjugate gradients preconditioned with V.
 
@@ -200,29 +206,37 @@ def solve_precision(neighbors, values, weights, incomplete, rhs, x, rtol, most):
     iterations : int
     residual : float, as measured by the recurrence
     """
-    n, k = rhs.shape
-    product = np.empty((n, k))
-    _precision_times(neighbors, values, weights, x, product)
-    r = rhs - product
-    size = np.sqrt((rhs * rhs).sum(axis=0)) + 1e-300
+    iterations, residual = 0, 0.0
+    for c in range(rhs.shape[1]):
+        one = x[:, c].copy()
+        count, left = _solve(neighbors, values, weights, incomplete, rhs[:, c], one, rtol, most)
+        x[:, c] = one
+        iterations, residual = max(iterations, count), max(residual, left)
+    return iterations, residual
+
+
+@njit(nogil=True, cache=True)
+def _solve(neighbors, values, weights, incomplete, rhs, x, rtol, most):
+    r = rhs - weights * x - times(neighbors, values, transposed_times(neighbors, values, x))
+    size = np.sqrt((rhs * rhs).sum()) + 1e-300
     z = r.copy()
-    substitute_upper(neighbors, incomplete, z)
-    substitute_lower(neighbors, incomplete, z)
+    _upper(neighbors, incomplete, z)
+    _lower(neighbors, incomplete, z)
     p = z.copy()
-    rz = (r * z).sum(axis=0)
-    worst = (np.sqrt((r * r).sum(axis=0)) / size).max()
+    rz = (r * z).sum()
+    left = np.sqrt((r * r).sum()) / size
     for iteration in range(most):
-        if worst <= rtol:
-            return iteration, worst
-        _precision_times(neighbors, values, weights, p, product)
-        alpha = rz / ((p * product).sum(axis=0) + 1e-300)
+        if left <= rtol:
+            return iteration, left
+        product = times(neighbors, values, transposed_times(neighbors, values, p)) + weights * p
+        alpha = rz / ((p * product).sum() + 1e-300)
         x += alpha * p
         r -= alpha * product
-        worst = (np.sqrt((r * r).sum(axis=0)) / size).max()
+        left = np.sqrt((r * r).sum()) / size
         z[:] = r
-        substitute_upper(neighbors, incomplete, z)
-        substitute_lower(neighbors, incomplete, z)
-        new = (r * z).sum(axis=0)
+        _upper(neighbors, incomplete, z)
+        _lower(neighbors, incomplete, z)
+        new = (r * z).sum()
         p = z + new / (rz + 1e-300) * p
         rz = new
-    return most, worst
+    return most, left

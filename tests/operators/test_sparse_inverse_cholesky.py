@@ -86,3 +86,19 @@ def test_right_hand_sides_of_another_shape_or_dtype_are_refused():
         op @ torch.ones(4, 1, dtype=torch.float64)
     with pytest.raises((ArgumentError, TypeError), match="float32"):
         op.solve(torch.ones(5, 1))
+
+
+def test_marginal_variances_are_the_diagonal_of_the_dense_inverse():
+    rng = np.random.default_rng(0)
+    dense = np.triu(rng.normal(size=(40, 40)) * (rng.uniform(size=(40, 40)) < 0.15), 1)
+    dense += np.diag(rng.uniform(0.5, 2, 40))
+    expected = np.linalg.inv(dense @ dense.T).diagonal()
+    for dtype, rtol in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
+        U = torch.from_numpy(dense).to(dtype).to_sparse()
+        covariance = SparseInverseCholeskyOperator(U)
+        np.testing.assert_allclose(covariance.marginal_variances(), expected, rtol=rtol)
+        assert covariance.marginal_variances().dtype == dtype
+        np.testing.assert_allclose(covariance.diagonal(), expected, rtol=rtol)
+        np.testing.assert_allclose(
+            covariance.precision.diagonal(), (dense @ dense.T).diagonal(), rtol=rtol
+        )
