@@ -3,12 +3,14 @@
 from kernelgp.attention.call import attention
 from kernelgp.attention.fastmax import FastmaxOptions
 from kernelgp.attention.kronecker_attention import KroneckerAttention, KroneckerAttention2d
+from kernelgp.attention.operator import AttentionOperator
 from kernelgp.attention.options import KDEOptions
 from kernelgp.attention.report import AttentionReport
 from kernelgp.attention.sketches import RowSketch, sketch_matmul
 from kernelgp.attention.thinned import ThinnedOptions
 
 __all__ = [
+    "AttentionOperator",
     "AttentionReport",
     "FastmaxOptions",
     "KDEOptions",
