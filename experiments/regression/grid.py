@@ -30,8 +30,7 @@ def grid_tasks(options: Options) -> list[Task]:
         ]
         params = {"cells": f"{size} x {size}", "missing": MISSING}
         make = partial(_read, options, size)
-        repeats = 3 if size < 100 else 1
-        tasks.append(Task(EVIDENCE, make, _Difference(), methods, params, repeats))
+        tasks.append(Task(EVIDENCE, make, _Difference(), methods, params, repeats=3))
     size = 20 if options.quick else 100
     params = {"cells": f"{size} x {size}", "missing": MISSING}
     methods = [Method(OURS, _fit), Method("nearest neighbors", _nearest)]
@@ -58,6 +57,8 @@ class _Difference:
             found += model.predict(rows.x_test[:50], return_std=True)
         found = np.concatenate(found)
         figures = {"log evidence a cell": value / n}
+        if model is not None:
+            figures["standard error"] = model.report_.standard_error / n
         if self._reference is not None:
             difference = np.abs(found - self._reference).max()
             figures["off by"] = float(difference / np.abs(self._reference).max())

@@ -56,9 +56,10 @@ class FitReport:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
+        error = f" ± {self.standard_error:.1g}" if self.standard_error else ""
         lines = [
             f"{self.method}: {self.n_rows} rows, {self.seconds:.2f} s, "
-            f"log marginal likelihood {self.log_marginal_likelihood:.6g}",
+            f"log marginal likelihood {self.log_marginal_likelihood:.6g}{error}",
             *([str(self.optimizer)] if self.optimizer else []),
             *self.notes,
         ]

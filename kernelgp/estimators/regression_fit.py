@@ -1,5 +1,6 @@
 """From checked data to a posterior: what `GPRegressor.fit` does, step by step."""
 
+import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -102,6 +103,9 @@ def condition(
         error = max(model.covariance.standard_error for model in models)
     else:
         value = sum(posterior.log_evidence() for posterior in posteriors)
+        # Half the determinant of every output that shares it.
+        errors = [p.factor.logdet_error * p.regression.y.shape[-1] / 2 for p in posteriors]
+        error = math.hypot(*errors)
     factors = [posterior.factor for posterior in posteriors]
     report = FitReport(
         method=models[0].covariance.method,

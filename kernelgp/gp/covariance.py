@@ -39,11 +39,14 @@ class Factor(ABC):
     ----------
     jitter
         What had to be added to the diagonal.
+    logdet_error
+        Standard error of `logdet`; 0 where it is exact.
     iterations, residual
         Of the last solve, where it iterates; else 0.
     """
 
     jitter: float = 0.0
+    logdet_error: float = 0.0
     iterations: int = 0
     residual: float = 0.0
 

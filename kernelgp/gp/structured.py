@@ -60,7 +60,9 @@ class StructuredFactor(Factor):
 
     @override
     def logdet(self) -> Tensor:
-        return self.op.logdet()
+        value = self.op.logdet()
+        self.logdet_error = getattr(self.op, "logdet_standard_error", 0.0)
+        return value
 
 
 class StructuredCovariance(TrainingCovariance):

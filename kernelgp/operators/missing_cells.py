@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kernelgp.errors import NotPositiveDefiniteError
-from kernelgp.linalg.cholesky import lower_inverse
+from kernelgp.linalg.cholesky import triangular_inverse
 from kernelgp.operators.spectrum import Spectrum
 
 __all__ = ["MissingCells"]
@@ -44,17 +44,23 @@ class MissingCells:
         self.observed = mask.flatten().nonzero().squeeze(-1)
         self.missing = (~mask).flatten().nonzero().squeeze(-1)
         self.n_cells = mask.numel()
+        self._slice = self.n_cells // mask.shape[0]  # cells at one point of the first axis
 
     @cached_property
     def _root(self) -> Tensor:
         """Cholesky factor of C."""
-        spectrum = self.spectrum
+        spectrum, m = self.spectrum, len(self.missing)
         scale = spectrum.diagonal.unsqueeze(-2)
-        columns = [
-            spectrum.lift(spectrum.unit_rows(self.missing[chunk]) / scale)[..., self.missing, :]
-            for chunk in self._chunks()
-        ]
-        root, failed = torch.linalg.cholesky_ex(torch.cat(columns, dim=-1))
+        corner = scale.new_zeros(*scale.shape[:-2], m, m)
+        for chunk in self._chunks():
+            # C is symmetric: of these columns, only what is below the diagonal.
+            first = self.missing[chunk.start] // self._slice
+            columns = spectrum.lift(
+                spectrum.unit_rows(self.missing[chunk]) / scale, slice(first, None)
+            )
+            below = self.missing[chunk.start :] - first * self._slice
+            corner[..., chunk.start :, chunk] = columns[..., below, :]
+        root, failed = torch.linalg.cholesky_ex(corner)
         if failed.any():
             given = f"an inverse that is singular on the {len(self.missing)} missing cells"
             raise NotPositiveDefiniteError("noise", given, "give more noise")
@@ -76,17 +82,21 @@ class MissingCells:
     ) -> tuple[list[Tensor | None], Tensor]:
         """``grad · tr(A_oo⁻¹ dA_oo)`` in every wanted factor and in the shift.
 
-        It is ``tr(A⁻¹ dA) - tr(C⁻¹ (A⁻¹ dA A⁻¹)_mm)``.
+        It is ``tr(A⁻¹ dA) - tr(C⁻¹ (A⁻¹ dA A⁻¹)_mm)``, and ``C⁻¹ = L⁻ᵀ L⁻¹``.
         """
         spectrum = self.spectrum
         scale = spectrum.diagonal.unsqueeze(-2)
         gradients = spectrum.logdet_gradients(grad, wanted)
         shift = grad * spectrum.diagonal.reciprocal().sum(dim=-1)
-        inverse = self._inverse()
+        rows = triangular_inverse(self._root)
         for chunk in self._chunks():
-            left = spectrum.project(self._spread(self.missing, inverse[..., chunk])) / scale
-            right = spectrum.unit_rows(self.missing[chunk]) / scale
-            left = grad[..., None, None] * left
+            # L⁻ᵀ is triangular: these columns are zero on the later cells.
+            columns = rows[..., chunk, : chunk.stop].mT
+            end = int(self.missing[chunk][-1] // self._slice) + 1
+            cells = self.missing[: columns.shape[-2]]
+            spread = columns.new_zeros(*columns.shape[:-2], end * self._slice, columns.shape[-1])
+            right = spectrum.project(spread.index_copy_(-2, cells, columns), slice(end)) / scale
+            left = grad[..., None, None] * right
             forms = spectrum.form_gradients(left, right, wanted)
             gradients = [
                 None if g is None or f is None else g - f
@@ -94,13 +104,6 @@ class MissingCells:
             ]
             shift = shift - (left * right).sum(dim=(-2, -1))
         return gradients, shift
-
-    def _inverse(self) -> Tensor:
-        """``C⁻¹``, shape (..., m, m)."""
-        if self._root.dim() > 2:
-            return torch.cholesky_inverse(self._root)
-        lower = lower_inverse(self._root).tril_()
-        return lower + lower.tril(-1).mT
 
     def _chunks(self) -> Iterator[slice]:
         """Of the missing cells, each with few enough columns to be held at once."""

@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 __all__ = ["NoisyKroneckerOperator"]
 
 # Up to here the missing cells have a matrix of their own factorised: at 18³ with 10 % missing
-# determinant and gradient take 0.7 s, Cholesky of the 5227 others 22 s, both on one core.
-_MISSING_CELLS = 2000
+# determinant and gradient take 0.7 s, Cholesky of the 5227 others 22 s, both on one core. At
+# 141² with 3936 missing they take 8.5 s, an estimate 6.9 s; at 250² with 3115, 25 s and 32 s.
+_MISSING_CELLS = 4000
 
 
 class NoisyKroneckerOperator(PartialOperator):
     """``K1 ⊗ … ⊗ Kd + diag(noise)``; what `KroneckerOperator.add_diagonal` returns.
 
     With one noise variance and every cell observed, solves and determinants are direct and
-    cost O(N Σ ni). Up to 2000 cells missing, they still are, with one Cholesky factor of that
+    cost O(N Σ ni). Up to 4000 cells missing, they still are, with one Cholesky factor of that
     size besides. Where more are missing or variances differ, an operator of up to 2000 rows goes
     to Cholesky; beyond that solves are by conjugate gradients with the inverse on the whole
     grid, at the mean noise, to precondition, and determinants are estimated from 32 fixed probes.

@@ -155,6 +155,13 @@ class PartialOperator(DirectOperator):
         none = torch.ones(*self.shape[:-1], 1, dtype=self.dtype, device=self.device)
         return linalg.inv_quad_logdet(self.detach(), none, n_probes=32)
 
+    @property
+    def logdet_standard_error(self) -> float:
+        """Of the determinant: zero where it is exact."""
+        if self._whole_grid or self._complement or self.shape[-1] <= _CHOLESKY_CELLS:
+            return 0.0
+        return self._determinant.standard_error.max().item()
+
     @override
     def _logabsdet(self) -> Tensor:
         if self._whole_grid:

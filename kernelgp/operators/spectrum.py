@@ -31,6 +31,9 @@ from kernelgp.operators.kronecker_algebra import (
 __all__ = ["Diagonalised", "SpectralInvQuadLogdet", "SpectralSolve", "Spectrum"]
 
 
+_ALL = slice(None)
+
+
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """``(Q1 ⊗ ... ⊗ Qd) diag(λ1 ⊗ ... ⊗ λd + shift) (Q1 ⊗ ... ⊗ Qd)ᵀ``, without a graph.
@@ -97,9 +100,12 @@ class Spectrum:
             remedy = f"add jitter to this axis, or more noise than {self.shift.min().item():.1e}"
             raise NotPositiveDefiniteError(f"factors[{i}]", given, remedy)
 
-    def project(self, rhs: Tensor) -> Tensor:
-        """Coefficients ``Qᵀ R`` of (..., N, k), as rows (..., k, N): the layout of products."""
-        return along_axes([vectors.mT for vectors in self.vectors], rhs.mT)
+    def project(self, rhs: Tensor, first: slice = _ALL) -> Tensor:
+        """Coefficients ``Qᵀ R`` of (..., N, k), as rows (..., k, N): the layout of products.
+
+        With `first`, R is given at these points of the first axis alone and zero elsewhere.
+        """
+        return along_axes([vectors.mT for vectors in self._at(first)], rhs.mT)
 
     def unit_rows(self, cells: Tensor) -> Tensor:
         """`project` of unit vectors, shape (..., len(cells), N), without a product."""
@@ -107,9 +113,13 @@ class Spectrum:
         rows = [vectors[..., i, :] for vectors, i in zip(self.vectors, where, strict=True)]
         return kronecker_vector(rows)
 
-    def lift(self, coefficients: Tensor) -> Tensor:
-        """``Q c``, shape (..., N, k), of rows (..., k, N)."""
-        return along_axes(self.vectors, coefficients).mT
+    def lift(self, coefficients: Tensor, first: slice = _ALL) -> Tensor:
+        """``Q c``, shape (..., N, k), of rows (..., k, N); or some points of the first axis."""
+        return along_axes(self._at(first), coefficients).mT
+
+    def _at(self, first: slice) -> list[Tensor]:
+        head, *others = self.vectors
+        return [head[..., first, :], *others]
 
     def solve(self, rhs: Tensor) -> Tensor:
         """``A⁻¹ R``, shape (..., N, k)."""

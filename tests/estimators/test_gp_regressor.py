@@ -1,6 +1,7 @@
 """`GPRegressor` against scikit-learn's, gpytorch's, and its own promises."""
 
 import pickle
+from importlib import import_module
 
 import gpytorch
 import numpy as np
@@ -306,6 +307,26 @@ def test_a_grid_with_missing_cells_equals_dense():
     default = GPRegressor(method="kronecker", random_state=0).fit(X, y)
     truth = np.sin(6 * X[:9, 0]) * np.cos(3 * X[:9, 1])
     np.testing.assert_allclose(default.predict(X[:9]), truth, atol=0.1)
+
+
+def test_an_evidence_that_is_estimated_on_a_grid_says_how_well(monkeypatch):
+    axis = np.linspace(0, 1, 16)
+    X = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    X = X[np.random.default_rng(0).uniform(size=len(X)) > 0.2]
+    y = np.sin(5 * X).sum(axis=-1)
+    settings = {"noise": 0.05, "method": "kronecker", "optimizer": None}
+    exact = GPRegressor(RBF(0.1), **settings).fit(X, y)
+    monkeypatch.setattr("kernelgp.operators.partial._CHOLESKY_CELLS", 0)
+    monkeypatch.setattr("kernelgp.operators.noisy_kronecker._MISSING_CELLS", 0)
+    module = import_module("kernelgp.linalg.inv_quad_logdet")
+    monkeypatch.setattr(module, "fits", lambda _: False)
+    estimated = GPRegressor(RBF(0.1), **settings).fit(X, y)
+    error = estimated.report_.standard_error
+    assert exact.report_.standard_error == 0
+    assert 0 < error < 5
+    off = estimated.log_marginal_likelihood_value_ - exact.log_marginal_likelihood_value_
+    assert abs(off) < 4 * error
+    assert f"± {error:.1g}" in str(estimated.report_)
 
 
 @QUIET
