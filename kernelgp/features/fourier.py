@@ -1,7 +1,7 @@
 """Random Fourier features of every stationary kernel."""
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ class FourierFeatures(FeatureTransformer):
     def frequencies_(self) -> NDArray[np.float64]:
         check_is_fitted(self)
         with torch.no_grad():
-            return self._map.frequencies().double().cpu().numpy()
+            return cast(Any, self._map).frequencies().double().cpu().numpy()
 
     @override
     def _make_map(self, kernel: Any, d: int, generator: torch.Generator) -> FeatureMap:

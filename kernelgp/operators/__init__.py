@@ -1,5 +1,6 @@
 """Lazy linear operators: each knows its shape and how to multiply, and most how to solve."""
 
+from kernelgp.operators.feature import FeatureOperator
 from kernelgp.operators.kernel_operator import KernelOperator
 from kernelgp.operators.kronecker import KroneckerOperator
 from kernelgp.operators.kronecker_sum import KroneckerSumOperator
@@ -10,6 +11,7 @@ from kernelgp.operators.sparse_inverse_cholesky import SparseInverseCholeskyOper
 from kernelgp.operators.toeplitz import ToeplitzOperator
 
 __all__ = [
+    "FeatureOperator",
     "KernelOperator",
     "KroneckerOperator",
     "KroneckerSumOperator",
