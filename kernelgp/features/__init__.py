@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernelgp.features.fourier import FourierFeatures
     from kernelgp.features.graph import GraphFeatures, GraphKernelOperator, GraphModule
+    from kernelgp.features.positive import PositiveFeatures
     from kernelgp.features.quantized import PackedFeatures, QuantizedFourierFeatures
     from kernelgp.features.sampler import sample_frequencies
 
@@ -15,6 +16,7 @@ __all__ = [
     "GraphKernelOperator",
     "GraphModule",
     "PackedFeatures",
+    "PositiveFeatures",
     "QuantizedFourierFeatures",
     "sample_frequencies",
 ]
@@ -26,6 +28,7 @@ _PLACES = {
     "GraphKernelOperator": "graph",
     "GraphModule": "graph",
     "PackedFeatures": "quantized",
+    "PositiveFeatures": "positive",
     "QuantizedFourierFeatures": "quantized",
     "sample_frequencies": "sampler",
 }

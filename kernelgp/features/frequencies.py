@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from kernelgp.errors import ArgumentError
 from kernelgp.features.coupling import (
     Coupling,
     Rotation,
@@ -123,6 +124,27 @@ class Frequencies(nn.Module):
         """All frequencies, (n, d), in cycles per unit of the inputs, with a graph."""
         normals = dense_normals(self.draw, self.d)
         return term_frequencies(self.kernel.spectrum(), self.choice, self.uniforms, normals)
+
+    def spreads(self) -> Tensor:
+        """Standard deviations of the frequencies in every column, (n, d), with a graph.
+
+        Raises
+        ------
+        ArgumentError
+            If frequencies stand off zero: of periodic kernels and of spectral mixtures.
+        """
+        terms = self.kernel.spectrum()
+        result = self.uniforms.new_zeros(len(self), self.d)
+        for index, term in enumerate(terms):
+            rows = (self.choice == index).nonzero().squeeze(-1)
+            waves = term.waves(self.uniforms[rows], self.d)
+            if waves.centres is not None:
+                remedy = "give a mixture of Gaussian kernels, such as RBF or Matern"
+                given = f"{self.kernel}, which has values below its mean"
+                raise ArgumentError("kernel", given, remedy)
+            found = (waves.radii * waves.rates).expand(len(rows), self.d)
+            result = result.index_copy(0, rows, found)
+        return result
 
     def amplitudes(self) -> Tensor:
         """The root of every frequency's part of the variance, (n,), with a graph."""

@@ -135,6 +135,9 @@ class FeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _look_at(self, array: Any) -> None:
         """Learn from the rows that `fit` got; most maps need nothing of them."""
 
+    def _check_features(self, result: Tensor) -> None:
+        """Warn of features that are no good."""
+
     def _kernel_of(self, found: Any) -> Any:
         return found.frequencies.kernel
 
@@ -156,6 +159,7 @@ class FeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             rows = array[start : start + step]
             rows = rows.toarray() if sparse.issparse(rows) else np.ascontiguousarray(rows)
             result[start : start + step] = features(as_tensor(rows).to(device))
+        self._check_features(result)
         return result
 
 
@@ -171,13 +175,19 @@ def default_kernel(array: Any) -> Any:
 
     Where a column does not vary, its lengthscale is that root.
     """
+    spread = np.sqrt(column_moments(array)[1])
+    spread[spread == 0] = 1.0
+    return RBF(lengthscale=torch.from_numpy(0.5 * np.sqrt(len(spread)) * spread).reshape(1, -1))
+
+
+def column_moments(array: Any) -> tuple[Any, Any]:
+    """Mean and variance of every column of a dense or sparse array, float64."""
     if sparse.issparse(array):
-        _, variance = mean_variance_axis(array.astype(np.float64), axis=0)
+        mean, variance = mean_variance_axis(array.astype(np.float64), axis=0)
     else:
-        variance = np.var(array.astype(np.float64, copy=False), axis=0)
+        values = array.astype(np.float64, copy=False)
+        mean, variance = values.mean(axis=0), np.var(values, axis=0)
     if not np.isfinite(variance).all():
         given = f"values up to {np.abs(array).max():.3g}"
         raise ArgumentError("X", given, "rescale them: float64 cannot hold their squares")
-    spread = np.sqrt(variance)
-    spread[spread == 0] = 1.0
-    return RBF(lengthscale=torch.from_numpy(0.5 * np.sqrt(len(spread)) * spread).reshape(1, -1))
+    return mean, variance
