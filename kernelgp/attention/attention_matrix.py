@@ -12,6 +12,7 @@ from typing_extensions import override
 from kernelgp.attention.call import _check_method
 from kernelgp.attention.door import Call
 from kernelgp.attention.exact import causal_tiles
+from kernelgp.attention.kde import kde_parts
 from kernelgp.attention.methods import METHODS
 from kernelgp.attention.report import Found
 from kernelgp.attention.thinned import thinned_parts
@@ -21,7 +22,7 @@ from kernelgp.errors import ArgumentError, ArgumentTypeError
 __all__ = ["AttentionMatrix", "choose_matrix"]
 
 # What chooses parts of the matrix from queries and keys, for methods that do.
-_CHOOSERS: dict[str, Callable[..., list[Part]]] = {"thinned": thinned_parts}
+_CHOOSERS: dict[str, Callable[..., list[Part]]] = {"kde": kde_parts, "thinned": thinned_parts}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

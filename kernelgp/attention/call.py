@@ -1,19 +1,24 @@
 """The call that users of torch know, and the choice of what computes it."""
 
 import time
+import warnings
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
+from kernelgp.attention.auto import Outcome, choose, why_exact
 from kernelgp.attention.door import Call, check_call, check_generator, check_probability
 from kernelgp.attention.exact import exact, masked
 from kernelgp.attention.methods import METHODS
+from kernelgp.attention.probes import probe
 from kernelgp.attention.report import AttentionReport, Found
-from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
 from kernelgp.random import RandomState
 
 __all__ = ["attention"]
+
+_TOLERANCE = 0.02
 
 
 @overload
@@ -152,25 +157,40 @@ def attention(
         check_probability("tolerance", tolerance, zero=False)
     options = _check_method(method, call, dropout_p, options)
     random = check_generator(generator, call.q.device)
-    found = _run(method, call, dropout_p, options, random)
-    out = found.out.reshape(call.shape)
-    if not return_report:
+    outcome = _run(method, call, dropout_p, options, tolerance, random)
+    out = outcome.found.out.reshape(call.shape)
+    if not return_report and (tolerance is None or method in ("auto", "exact")):
         return out
-    seconds = time.perf_counter() - started
-    return out, AttentionReport("exact", "asked for", 0.0, None, None, None, None, None, seconds)
+    report = _report(outcome, call, dropout_p, random, started)
+    error = report.estimated_error
+    if tolerance is not None and error is not None and error > tolerance:
+        given = f"{method}: estimated error {error:.2g} (asked: {tolerance:g})"
+        warnings.warn(f"{given}; refine its options or use 'auto'.", NumericalWarning, stacklevel=2)
+    return (out, report) if return_report else out
 
 
 def _run(
-    method: str, call: Call, dropout_p: float, options: Any, generator: torch.Generator
-) -> Found:
+    method: str,
+    call: Call,
+    dropout_p: float,
+    options: Any,
+    tolerance: float | None,
+    generator: torch.Generator,
+) -> Outcome:
     if call.q.numel() == 0 or call.k.numel() == 0:
         # No row, or no head: a product that is empty too and keeps the graph.
-        return Found(call.q @ call.q.new_zeros(call.q.shape[-1], call.v.shape[-1]))
-    if method in ("auto", "exact"):
-        return _exact(call, dropout_p)
+        empty = call.q @ call.q.new_zeros(call.q.shape[-1], call.v.shape[-1])
+        return Outcome(Found(empty), "exact", "there is no query")
+    if method == "exact":
+        return Outcome(_exact(call, dropout_p), "exact", "asked for")
+    if method == "auto":
+        reason = why_exact(call, dropout_p)
+        if reason is not None:
+            return Outcome(_exact(call, dropout_p), "exact", reason)
+        return choose(call, options, _TOLERANCE if tolerance is None else tolerance, generator)
     entry = METHODS[method]
     extra = {"offset": call.offset} if entry.offset else {}
-    return entry.function(
+    found = entry.function(
         call.q,
         call.k,
         call.v,
@@ -181,6 +201,41 @@ def _run(
         generator=generator,
         **extra,
     )
+    return Outcome(found, method, "asked for")
+
+
+def _report(
+    outcome: Outcome, call: Call, dropout_p: float, generator: torch.Generator, started: float
+) -> AttentionReport:
+    """With exact rows, where those can be had: not with a general mask, dropout or no row."""
+    found, probes = outcome.found, outcome.probes
+    plain = call.mask is None and dropout_p == 0.0 and found.out.numel() > 0
+    if probes is None and plain:
+        probes = probe(call, generator)
+    exactly = outcome.method == "exact"
+    judged = probes if METHODS[outcome.method].approximates else None
+    unjudged = 0.0 if exactly else None
+    seconds = time.perf_counter() - started
+    return AttentionReport(
+        method=outcome.method,
+        reason=outcome.reason,
+        estimated_error=judged.errors(found.out).max().item() if judged else unjudged,
+        error_band=judged.band(found.out, generator) if judged else None,
+        worst_row=judged.worst_row(found.out) if judged else unjudged,
+        effective_keys=None if probes is None else probes.effective_keys,
+        near_mass=_near_mass(found) if not exactly else 1.0,
+        tail_to_head=None if probes is None else probes.tail_to_head,
+        seconds=seconds,
+    )
+
+
+def _near_mass(found: Found) -> float | None:
+    """Mean share of a query's mass that was summed one by one, of queries that see a key."""
+    if found.far_logsumexp is None or found.logsumexp is None:
+        return None
+    seen = found.logsumexp < torch.inf
+    far = (found.far_logsumexp - found.logsumexp).exp()
+    return 1 - far[seen].mean().item() if seen.any() else None
 
 
 def _check_method(method: str, call: Call, dropout_p: float, options: Any) -> Any:
@@ -188,7 +243,7 @@ def _check_method(method: str, call: Call, dropout_p: float, options: Any) -> An
     if method != "auto" and method not in METHODS:
         known = ", ".join(map(repr, ("auto", *METHODS)))
         raise ArgumentError("method", repr(method), f"give one of {known}")
-    kind = None if method == "auto" else METHODS[method].options
+    kind = METHODS["kde" if method == "auto" else method].options
     if options is not None and (kind is None or not isinstance(options, kind)):
         remedy = f"give {kind.__name__}" if kind else "leave it None: there are none"
         given = f"{type(options).__name__} with method={method!r}"

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from kernelgp.attention.exact import exact
 from kernelgp.attention.fastmax import FastmaxOptions, fastmax
+from kernelgp.attention.kde import kde
+from kernelgp.attention.options import KDEOptions
 from kernelgp.attention.report import Found
 from kernelgp.attention.thinned import ThinnedOptions, thinned
 
@@ -46,4 +48,5 @@ METHODS: dict[str, Method] = {
     "exact": Method(exact, None, approximates=False, offset=True),
     "thinned": Method(thinned, ThinnedOptions, approximates=True, offset=True),
     "fastmax": Method(fastmax, FastmaxOptions, approximates=False, offset=False),
+    "kde": Method(kde, KDEOptions, approximates=True, offset=True),
 }

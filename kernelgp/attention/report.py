@@ -18,13 +18,13 @@ class Found(NamedTuple):
     logsumexp : Tensor, shape (B, G, n), or None
         Logarithm of each query's normaliser, without gradient; +inf where no key is allowed.
         None where the method has none.
-    near_mass : float or None
-        Mean share of a query's mass that was summed key by key.
+    far_logsumexp : Tensor, shape (B, G, n), or None
+        The same of the keys that were not summed one by one; -inf where of none.
     """
 
     out: Tensor
     logsumexp: Tensor | None = None
-    near_mass: float | None = None
+    far_logsumexp: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

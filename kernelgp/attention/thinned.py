@@ -113,9 +113,9 @@ class Coreset:
     bias: Tensor
     scale: float
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, None]:
         q, k, v, bias = self._cut(q, k, v)
-        return attend(q, k, v, bias, scale=self.scale)
+        return *attend(q, k, v, bias, scale=self.scale), None
 
     def backward(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logsumexp: Tensor

@@ -30,8 +30,11 @@ class Part(Protocol):
         """The queries it has pairs of."""
         ...
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Output and log-sum-exp of its rows over its own pairs; -inf in rows without any."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Output of its rows over its own pairs and log-sum-exps, -inf in rows without any.
+
+        The last is that of the pairs it summed in bulk; None where there are none such.
+        """
         ...
 
     def backward(
@@ -60,9 +63,9 @@ class Tile:
     is_causal: bool = False
     bias: Tensor | None = None
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, None]:
         q, k, v, bias = self._cut(q, k, v)
-        return attend(q, k, v, bias, scale=self.scale, is_causal=self.is_causal)
+        return *attend(q, k, v, bias, scale=self.scale, is_causal=self.is_causal), None
 
     def backward(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logsumexp: Tensor
@@ -90,8 +93,8 @@ def sum_parts(q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part]) -> Found:
     k : Tensor, shape (B, N, d)
     v : Tensor, shape (B, N, dv)
     """
-    out, logsumexp = _SumParts.apply(q, k, v, tuple(parts))  # pyright: ignore[reportGeneralTypeIssues]  # torch: Any
-    return Found(out, logsumexp)
+    out, logsumexp, far = _SumParts.apply(q, k, v, tuple(parts))  # pyright: ignore[reportGeneralTypeIssues]  # torch: Any
+    return Found(out, logsumexp, far)
 
 
 class _SumParts(torch.autograd.Function):
@@ -101,22 +104,27 @@ class _SumParts(torch.autograd.Function):
     @override
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: tuple[Part, ...]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-        everything = slice(0, q.shape[-2])
-        if len(parts) == 1 and parts[0].rows == everything:
-            out, logsumexp = parts[0].forward(q, k, v)
+        far = q.new_full(q.shape[:-1], -torch.inf, dtype=wide)
+        if len(parts) == 1 and parts[0].rows == slice(0, q.shape[-2]):
+            out, logsumexp, far_part = parts[0].forward(q, k, v)
+            far = far if far_part is None else far_part
         else:
             out = q.new_zeros(*q.shape[:-1], v.shape[-1], dtype=wide)
-            logsumexp = q.new_full(q.shape[:-1], -torch.inf, dtype=wide)
+            logsumexp = far.clone()
             for part in parts:
-                merge(out[..., part.rows, :], logsumexp[..., part.rows], *part.forward(q, k, v))
+                out_part, logsumexp_part, far_part = part.forward(q, k, v)
+                rows = part.rows
+                merge(out[..., rows, :], logsumexp[..., rows], out_part, logsumexp_part)
+                if far_part is not None:
+                    far[..., rows] = torch.logaddexp(far[..., rows], far_part)
             out = out.to(q.dtype)
         logsumexp = logsumexp.masked_fill(logsumexp == -torch.inf, torch.inf)
         ctx.parts = parts
         ctx.save_for_backward(q, k, v, out, logsumexp)
-        ctx.mark_non_differentiable(logsumexp)
-        return out, logsumexp
+        ctx.mark_non_differentiable(logsumexp, far)
+        return out, logsumexp, far
 
     @staticmethod
     @override
