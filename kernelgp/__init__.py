@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         RelevanceDisplay,
         ResidualsDisplay,
     )
+    from kernelgp.estimators.dklgp_regressor import DKLGPRegressor
     from kernelgp.estimators.gp_classifier import GPClassifier
     from kernelgp.estimators.gp_regressor import GPRegressor
     from kernelgp.estimators.kernel_ridge import KernelRidge
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CalibrationDisplay",
     "ConvergenceDisplay",
+    "DKLGPRegressor",
     "GPClassifier",
     "GPRegressor",
     "GraphFeatures",
@@ -47,6 +49,7 @@ __all__ = [
 _CLASSES = {
     "CalibrationDisplay": "kernelgp.estimators.displays",
     "ConvergenceDisplay": "kernelgp.estimators.displays",
+    "DKLGPRegressor": "kernelgp.estimators.dklgp_regressor",
     "GPClassifier": "kernelgp.estimators.gp_classifier",
     "GPRegressor": "kernelgp.estimators.gp_regressor",
     "GraphFeatures": "kernelgp.features.graph",

@@ -4,6 +4,7 @@ scikit-learn's own checks speak first, in its words; what it does not know of (k
 devices) follows in ours. Nothing here is a base class: an estimator calls what it needs.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,7 +19,7 @@ from torch.nn import Parameter
 
 from kernelgp.arrays import as_device, from_torch, give_back
 from kernelgp.errors import ArgumentError
-from kernelgp.kernels import Matern, ProductKernel, ScaledKernel, SumKernel
+from kernelgp.kernels import Matern, ProductKernel, ScaledKernel, SumKernel, White
 from kernelgp.kernels.foreign import as_ours
 from kernelgp.kernels.positive import ExactPositive
 from kernelgp.validation import check_choice, check_positive
@@ -30,11 +31,14 @@ __all__ = [
     "as_dtype",
     "as_kernel",
     "check_choice",
+    "check_count",
+    "check_levels",
     "give_back",
     "read_features",
     "read_noise",
     "read_training",
     "rescaled_start",
+    "without_white",
 ]
 
 Kernel = gpytorch.kernels.Kernel
@@ -173,6 +177,23 @@ def as_dtype(dtype: Any) -> torch.dtype | None:
     return names[name]
 
 
+def check_count(name: str, value: Any, *, least: int) -> None:
+    """Refuse what is not a whole number from `least`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ArgumentError(name, repr(value), f"give a whole number from {least}")
+
+
+def check_levels(levels: Any) -> Tensor | None:
+    """Levels of quantiles, shape (q,), or None for none."""
+    if levels is None:
+        return None
+    given = torch.as_tensor(np.atleast_1d(np.asarray(levels, dtype=np.float64)))
+    if given.dim() != 1 or not len(given) or not bool(((given > 0) & (given < 1)).all()):
+        raise ArgumentError("return_quantiles", str(levels), "give levels between 0 and 1")
+    return given
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scales:
     """Where the data lie and how far they spread; what standardisation divides by.
@@ -240,7 +261,7 @@ def _spread(values: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Ten
     return shift, torch.where(flat, 1.0, deviation), flat
 
 
-def as_kernel(kernel: Any, x_scale: Tensor, *, default: type[Any] = Matern) -> Kernel:
+def as_kernel(kernel: Any, x_scale: Tensor, *, default: Callable[..., Any] = Matern) -> Kernel:
     """The kernel an estimator was given, as one of ours where possible; always a copy.
 
     Parameters
@@ -291,6 +312,17 @@ def rescaled_start(kernel: Kernel, x_scale: Tensor, y_scale: float) -> Kernel:
                 constraint.reference = constraint.reference * factor
 
     return _times_variance(copy, y_scale**2)
+
+
+def without_white(kernel: Any) -> tuple[Any, Any]:
+    """A kernel whose white noise is taken for the noise, and that noise; None if it has none."""
+    if not isinstance(kernel, SumKernel):
+        return kernel, None
+    white = [part for part in kernel.parts if isinstance(part, White)]
+    rest = [part for part in kernel.parts if not isinstance(part, White)]
+    if len(white) != 1 or not rest:
+        return kernel, None
+    return (SumKernel(*rest) if len(rest) > 1 else rest[0]), white[0]
 
 
 def _times_variance(kernel: Any, factor: float) -> Any:

@@ -19,6 +19,8 @@ from kernelgp.estimators.base import (
     as_dtype,
     check_array,
     check_choice,
+    check_count,
+    check_levels,
     give_back,
     read_features,
     read_noise,
@@ -222,8 +224,8 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         check_choice("mean", self.mean, ["constant", "zero", "linear"])
         check_choice("optimizer", self.optimizer, ["lbfgs", None])
         check_choice("outputs", self.outputs, ["independent", "correlated"])
-        _check_count("n_restarts", self.n_restarts, least=0)
-        _check_count("max_iterations", self.max_iterations, least=1)
+        check_count("n_restarts", self.n_restarts, least=0)
+        check_count("max_iterations", self.max_iterations, least=1)
         module, variances = read_likelihood(self.likelihood)
         noise = read_noise(self.noise, len(data.kept), data.kept)
         if variances is not None:
@@ -299,7 +301,7 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         quantiles : shape (m, q) or (m, n_outputs, q), if `return_quantiles`
         """
         check_is_fitted(self)
-        levels = _check_levels(return_quantiles)
+        levels = check_levels(return_quantiles)
         if sum((bool(return_std), bool(return_cov), levels is not None)) > 1:
             remedy = "ask for one of std, cov and quantiles at a time"
             raise ArgumentError("return_std", "True beside another", remedy)
@@ -341,8 +343,8 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         ndarray or Tensor, shape (m, n_samples) or (m, n_outputs, n_samples)
         """
         check_is_fitted(self)
-        _check_count("n_samples", n_samples, least=1)
-        _check_count("n_features", n_features, least=2)
+        check_count("n_samples", n_samples, least=1)
+        check_count("n_features", n_features, least=2)
         x, generator = self._read(X), as_generator(random_state)
         drawn = self._fitted.sample(x, n_samples, n_features, generator, latent=latent)
         return self._give(drawn, X, extra=1)
@@ -536,18 +538,3 @@ def _read_variance(gradient_noise: Any) -> Tensor | None:
         check_choice("gradient_noise", gradient_noise, ["learn"])
         return None
     return check_positive("gradient_noise", gradient_noise).reshape(())
-
-
-def _check_count(name: str, value: Any, *, least: int) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ArgumentError(name, repr(value), f"give a whole number from {least}")
-
-
-def _check_levels(levels: Any) -> Tensor | None:
-    if levels is None:
-        return None
-    given = torch.as_tensor(np.atleast_1d(np.asarray(levels, dtype=np.float64)))
-    if given.dim() != 1 or not len(given) or not bool(((given > 0) & (given < 1)).all()):
-        raise ArgumentError("return_quantiles", str(levels), "give levels between 0 and 1")
-    return given

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
-from kernelgp.estimators.base import Training, as_kernel, check_choice, rescaled_start
+from kernelgp.estimators.base import (
+    Training,
+    as_kernel,
+    check_choice,
+    rescaled_start,
+    without_white,
+)
 from kernelgp.estimators.fitted import FitReport, Fitted
 from kernelgp.estimators.regression_problem import Noise, Problem, Settings
 from kernelgp.gp.choose import LARGEST_DENSE, structure_of
@@ -25,7 +31,6 @@ from kernelgp.gp.optimize import OptimizeReport
 from kernelgp.gp.regression import NoiseVariance, Posterior, Regression
 from kernelgp.gp.structured import separable_default
 from kernelgp.gp.student_t import StudentNoise
-from kernelgp.kernels import SumKernel, White
 
 __all__ = [
     "add_rows",
@@ -161,7 +166,7 @@ def starting_points(settings: Settings, problem: Problem) -> tuple[list[Any], No
         base = as_kernel(kernel, x_scale)
     white = None
     if settings.noise is None and settings.likelihood is None:
-        base, white = _without_white(base)
+        base, white = without_white(base)
     noise = _starting_noise(settings, white, problem)
     candidates = [base]
     if settings.learns:
@@ -171,17 +176,6 @@ def starting_points(settings: Settings, problem: Problem) -> tuple[list[Any], No
     if noise.per_output:
         candidates = [Coregional(each, problem.y.shape[-1]) for each in candidates]
     return candidates, noise
-
-
-def _without_white(kernel: Any) -> tuple[Any, Any]:
-    """A kernel whose white noise is taken for the noise, and that noise; None if it has none."""
-    if not isinstance(kernel, SumKernel):
-        return kernel, None
-    white = [part for part in kernel.parts if isinstance(part, White)]
-    rest = [part for part in kernel.parts if not isinstance(part, White)]
-    if len(white) != 1 or not rest:
-        return kernel, None
-    return (SumKernel(*rest) if len(rest) > 1 else rest[0]), white[0]
 
 
 def _starting_noise(settings: Settings, white: Any, problem: Problem) -> Noise:

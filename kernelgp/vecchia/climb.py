@@ -73,7 +73,7 @@ def climb(
             step[inside] = _direction(now, pairs, inside)
         if float(now.gradient @ step) / 2 < _GAIN:
             return now, True
-        step *= min(1.0, _LONGEST / np.abs(step).max())
+        step = _cut(step, now.gradient)
         new = _search(evaluate, now, step, low, high)
         if new is None:
             break
@@ -84,6 +84,13 @@ def climb(
         if on_step is not None:
             on_step(now)
     return now, False
+
+
+def _cut(step: Array, gradient: Array) -> Array:
+    """No number moves too far: each by itself, so that one which hardly matters holds up none."""
+    each = np.clip(step, -_LONGEST, _LONGEST)
+    whole = step * min(1.0, _LONGEST / np.abs(step).max())
+    return each if gradient @ each > gradient @ whole else whole
 
 
 def at_bounds(free: Array, low: Array, high: Array) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.kernels.stationary import StationaryKernel
 from kernelgp.vecchia.adjoints import column_slopes
 from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
-from kernelgp.vecchia.factor import batched_columns, compiled_columns, ranges
+from kernelgp.vecchia.columns import batched_columns, compiled_columns, ranges
 from kernelgp.vecchia.likelihood import Parameters, Responses, evaluate
 from kernelgp.vecchia.stationary import Stationary, read_stationary
 

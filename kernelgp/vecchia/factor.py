@@ -11,35 +11,21 @@ sparse inverse Cholesky approximation for latent Gaussian processes via double K
 minimization*, ICML 2023.
 """
 
-import itertools
 import math
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from kernelgp.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    JitterWarning,
-    NotPositiveDefiniteError,
-)
-from kernelgp.vecchia.passes import fill_columns
+from kernelgp.errors import ArgumentError, ArgumentTypeError, JitterWarning
+from kernelgp.vecchia.columns import batched_columns, compiled_columns
 from kernelgp.vecchia.points import as_points
-from kernelgp.vecchia.stationary import Stationary, read_stationary
+from kernelgp.vecchia.stationary import read_stationary
 
-__all__ = ["batched_columns", "compiled_columns", "inverse_cholesky", "ranges"]
-
-# Numbers in the covariances that are factored at once: 64 MiB of float64.
-_BATCH_ENTRIES = 2**23
-# What a column that is not positive definite is tried with, relative to its variance.
-_JITTERS = (1e-8, 1e-6, 1e-4)
-_FEWEST_PER_THREAD = 256
+__all__ = ["inverse_cholesky"]
 
 
 def inverse_cholesky(
@@ -120,13 +106,6 @@ def inverse_cholesky(
     return _assemble(values, near)
 
 
-def ranges(n: int, fewest: int = _FEWEST_PER_THREAD) -> list[tuple[int, int]]:
-    """0 to n in one part for each of torch's threads, or fewer where they would be small."""
-    parts = max(1, min(torch.get_num_threads(), n // fewest))
-    ends = [n * k // parts for k in range(parts + 1)]
-    return list(itertools.pairwise(ends))
-
-
 def _checked_neighbors(neighbors: ArrayLike, n: int) -> NDArray[np.int64]:
     given = neighbors.cpu().numpy() if isinstance(neighbors, Tensor) else np.asarray(neighbors)
     if given.dtype.kind not in "iu":
@@ -145,109 +124,6 @@ def _checked_neighbors(neighbors: ArrayLike, n: int) -> NDArray[np.int64]:
         i = int(np.flatnonzero(twice.any(axis=1))[0])
         raise ArgumentError("neighbors", f"one twice for point {i}", "give each one once")
     return near
-
-
-def compiled_columns(
-    kernel: Stationary,
-    points: NDArray[np.float64],
-    queries: NDArray[np.float64],
-    near: NDArray[np.int64],
-    jitter: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A column for each query given its neighbors among the points, and the jitter it took.
-
-    Raises
-    ------
-    NotPositiveDefiniteError
-        If a column's covariance is singular even with a jitter of 1e-4.
-    """
-    scaled, every = kernel.scale(points), kernel.scale(queries)
-    out, used = np.empty((len(near), near.shape[1] + 1)), np.full(len(near), jitter)
-
-    def fill(rows: NDArray[np.int64] | None, nugget: float) -> None:
-        at, lists = (every, near) if rows is None else (every[rows], near[rows])
-        part = out if rows is None else np.empty((len(rows), out.shape[1]))
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            shares = np.ones(len(scaled)), np.ones(len(at))
-            arguments = scaled, at, *shares, lists, kernel.kind, kernel.alpha, nugget
-            jobs = [pool.submit(fill_columns, *arguments, *r, part) for r in ranges(len(lists))]
-            for job in jobs:
-                job.result()
-        if rows is not None:
-            out[rows] = part
-
-    fill(None, jitter)
-    bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
-    for more in (j for j in _JITTERS if j > jitter):
-        if not len(bad):
-            break
-        used[bad] = more
-        fill(bad, more)
-        bad = bad[~np.isfinite(out[bad]).all(axis=1)]
-    if len(bad):
-        _refuse(len(bad), used.max())
-    return out / math.sqrt(kernel.outputscale), used
-
-
-def batched_columns(
-    kernel: Any, x: Tensor, members: NDArray[np.int64], jitter: float
-) -> tuple[Tensor, NDArray[np.float64]]:
-    """The same for any kernel, with a graph: of every set of points the last given the others.
-
-    Parameters
-    ----------
-    kernel
-    x : Tensor, shape (n, d)
-    members : (q, m + 1) int64, -1 for none
-    jitter
-    """
-    sets = torch.from_numpy(members).to(x.device)
-    size = max(1, _BATCH_ENTRIES // sets.shape[1] ** 2)
-    blocks, jitters = [], []
-    for part in sets.split(size):
-        used = _needed_jitter(kernel, x, part, jitter)
-        # Its covariances are built again in the backward: they would be m times the factor.
-        blocks.append(checkpoint(_columns, kernel, x, part, used, use_reentrant=False))
-        jitters.append(used.double().cpu().numpy())
-    return torch.cat(blocks), np.concatenate(jitters)
-
-
-def _needed_jitter(kernel: Any, x: Tensor, members: Tensor, jitter: float) -> Tensor:
-    """For each column the least jitter tried that lets its covariance be factored."""
-    used = torch.full((len(members),), jitter, dtype=x.dtype, device=x.device)
-    bad = torch.arange(len(members), device=x.device)
-    with torch.no_grad():
-        for more in (jitter, *(j for j in _JITTERS if j > jitter)):
-            used[bad] = more
-            K = _covariances(kernel, x, members[bad], used[bad])
-            bad = bad[torch.linalg.cholesky_ex(K).info != 0]
-            if not len(bad):
-                return used
-    return _refuse(len(bad), float(used.max()))
-
-
-def _covariances(kernel: Any, x: Tensor, members: Tensor, jitter: Tensor) -> Tensor:
-    inside = x[members.clamp(min=0)]
-    K = kernel(inside).to_dense()
-    there = members >= 0
-    both = there.unsqueeze(-1) & there.unsqueeze(-2)
-    unit = torch.eye(members.shape[1], dtype=x.dtype, device=x.device)
-    # A missing neighbor is independent of everything.
-    K = torch.where(both, K, unit)
-    return K + torch.diag_embed(K.diagonal(dim1=-2, dim2=-1) * jitter.unsqueeze(-1))
-
-
-def _columns(kernel: Any, x: Tensor, members: Tensor, jitter: Tensor) -> Tensor:
-    L = torch.linalg.cholesky(_covariances(kernel, x, members, jitter))
-    last = torch.zeros(members.shape[1], 1, dtype=x.dtype, device=x.device)
-    last[-1] = 1
-    last = last.expand(len(members), -1, -1)
-    return torch.linalg.solve_triangular(L.mT, last, upper=True).squeeze(-1)
-
-
-def _refuse(failed: int, jitter: float) -> NoReturn:
-    given = f"a covariance that is singular in {failed} columns, with a jitter of {jitter:.0e}"
-    raise NotPositiveDefiniteError("kernel", given, "leave out coincident points")
 
 
 def _assemble(values: Tensor, near: NDArray[np.int64]) -> Tensor:

@@ -112,18 +112,29 @@ def fit_vecchia(
 
 
 def first_guess(
-    X: Array, kind: int, *, isotropic: bool = False, noise: float | None = None
+    X: Array,
+    kind: int,
+    *,
+    isotropic: bool = False,
+    groups: NDArray[np.int64] | None = None,
+    noise: float | None = None,
 ) -> Parameters:
     """Half the spread of every axis, times the root of their number, and a tenth of noise.
 
-    `noise` is its variance, where it is known, in units in which the targets vary by 1.
+    `noise` is its variance, where it is known, in units in which the targets vary by 1; axes of
+    one of the `groups` share a lengthscale.
     """
     spread = X.std(axis=0)
     spread[spread == 0] = 1.0
-    lengthscale = 0.5 * math.sqrt(X.shape[1]) * spread
+    each = np.log(0.5 * math.sqrt(X.shape[1]) * spread)
     if isotropic:
-        lengthscale = np.array([math.exp(np.log(lengthscale).mean())])
-    return Parameters(kind, lengthscale, 0.1 if noise is None else noise, noise=noise)
+        groups = np.zeros(X.shape[1], np.int64)
+    if groups is not None:
+        each = np.bincount(groups, each) / np.bincount(groups)
+    lengthscale = np.exp(each)
+    return Parameters(
+        kind, lengthscale, 0.1 if noise is None else noise, noise=noise, groups=groups
+    )
 
 
 class _Problem:
@@ -146,7 +157,7 @@ class _Problem:
         now = None
         for refresh in range(_MOST_REFRESHES + 1):
             free = np.clip(start.free(), low, high)
-            self.neighbors = nearest_previous(self.rows.X / start.lengthscale, self._m)
+            self.neighbors = nearest_previous(start.scaled(self.rows.X), self._m)
             self.evaluations += 1
             now = evaluate(self.rows, self.neighbors, start.at(free), mean)
             now, self.converged = climb(self._evaluate, now, low, high, on_step)
@@ -160,10 +171,10 @@ class _Problem:
         return now
 
     def _bounds(self, start: Parameters) -> tuple[Array, Array]:
-        spread = np.ptp(self.rows.X, axis=0)
+        width = np.ptp(self.rows.X, axis=0)
+        spread = np.zeros(len(start.lengthscale))
+        np.maximum.at(spread, start.grouped(len(width)), width)
         spread = np.where(spread > 0, spread, 1.0)
-        if len(start.lengthscale) == 1:
-            spread = np.array([spread.max()])
         tail = [(-4.0, 7.0)] if start.kind == RATIONAL_QUADRATIC else []
         shifted = Parameters(start.kind, start.lengthscale, self._least_ratio).free()
         ratio = (shifted[len(spread)], math.log(1e4))

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
-from kernelgp.vecchia.factor import ranges
+from kernelgp.vecchia.columns import ranges
 from kernelgp.vecchia.passes import fill_columns, sum_likelihood
 
 __all__ = ["Evaluation", "Parameters", "Responses", "Sums", "evaluate", "predict", "sums"]
@@ -44,7 +44,7 @@ class Responses:
         The functions that the mean is linear in.
     shares : (n,)
         Of the noise's variance that y has: one over how many rows it is the mean of.
-    repeats : int
+    repeats : float
         How many rows were merged into others.
     within : float
         Sum of squares of the merged rows about their means.
@@ -56,7 +56,7 @@ class Responses:
     y: Array
     H: Array
     shares: Array
-    repeats: int = 0
+    repeats: float = 0.0
     within: float = 0.0
     log_weights: float = 0.0
 
@@ -81,6 +81,8 @@ class Parameters:
     alpha : float
     noise : float, optional
         The noise variance where it is known; then the scale is free instead of τ.
+    groups : (d,) int64, optional
+        Which lengthscale every column has; None where each has its own, or all have one.
     """
 
     kind: int
@@ -88,6 +90,17 @@ class Parameters:
     ratio: float
     alpha: float = 1.0
     noise: float | None = None
+    groups: NDArray[np.int64] | None = None
+
+    def grouped(self, d: int) -> NDArray[np.int64]:
+        """Which lengthscale each of d columns has."""
+        if self.groups is not None:
+            return self.groups
+        return np.arange(d) if len(self.lengthscale) == d else np.zeros(d, np.int64)
+
+    def scaled(self, points: Array) -> Array:
+        """Points in lengthscales."""
+        return np.ascontiguousarray(points / self.lengthscale[self.grouped(points.shape[1])])
 
     def free(self) -> Array:
         """As free numbers: log lengthscales, log(τ + 1e-3), for rational quadratics log α.
@@ -107,7 +120,8 @@ class Parameters:
         if self.noise is not None:
             ratio = self.noise * math.exp(-free[count])
         alpha = math.exp(free[-1]) if self.kind == RATIONAL_QUADRATIC else self.alpha
-        return Parameters(self.kind, np.exp(free[:count]), ratio, alpha, self.noise)
+        lengthscale = np.exp(free[:count])
+        return Parameters(self.kind, lengthscale, ratio, alpha, self.noise, self.groups)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,9 +235,8 @@ def sums(
     rows: Responses, neighbors: NDArray[np.int64], parameters: Parameters, residual: Array
 ) -> Sums:
     """One pass over all columns; the slopes B are at the residual given."""
-    scaled = np.ascontiguousarray(rows.X / parameters.lengthscale)
-    isotropic = len(parameters.lengthscale) == 1
-    arguments = (scaled, rows.shares, neighbors, residual, rows.H, isotropic)
+    groups, scaled = parameters.grouped(rows.X.shape[1]), parameters.scaled(rows.X)
+    arguments = (scaled, rows.shares, neighbors, residual, rows.H, groups)
     model = (parameters.kind, parameters.alpha, parameters.ratio)
     q, parts = rows.H.shape[1], ranges(len(rows.y))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -235,7 +248,9 @@ def sums(
     information = information + np.tril(information, -1).T
     cross = cross.reshape(q, q + 1)
     change = np.linalg.lstsq(cross[:, :q], cross[:, q])[0] if q else np.empty(0)
-    squares = float(totals[0] - cross[:, q] @ change)
+    # Not below what rounding leaves: a mean may go through all targets.
+    least = 1e-20 * float(np.square(rows.y).sum()) + 1e-300
+    squares = max(float(totals[0] - cross[:, q] @ change), least)
     half_logdet = float(totals[1])
     if rows.repeats:
         # What merged rows say of the noise, which their means do not.
@@ -270,7 +285,7 @@ def predict(
     mean, variance : (q,)
     """
     columns = np.empty((len(queries), neighbors.shape[1] + 1))
-    points, at = (np.ascontiguousarray(x / parameters.lengthscale) for x in (rows.X, queries))
+    points, at = parameters.scaled(rows.X), parameters.scaled(queries)
     arguments = (points, at, rows.shares, np.full(len(at), _LEAST_SHARE), neighbors)
     model = (parameters.kind, parameters.alpha, max(parameters.ratio, _LEAST_RATIO))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:

@@ -66,7 +66,7 @@ def sum_likelihood(
     neighbors,
     residual,
     means,
-    isotropic,
+    groups,
     kind,
     alpha,
     ratio,
@@ -82,7 +82,7 @@ def sum_likelihood(
     neighbors : (n, m) int64, -1 where there is none
     residual : (n,), the targets less their mean
     means : (n, q), the functions that the mean is linear in
-    isotropic : whether all axes share one lengthscale
+    groups : (d,) int64, which lengthscale each axis has, from 0
     kind, alpha, ratio : as for `fill_columns`
 
     Returns
@@ -95,7 +95,8 @@ def sum_likelihood(
     """
     m, d, q = neighbors.shape[1], points.shape[1], means.shape[1]
     p = m + 1
-    n_scales = 1 if isotropic else d
+    n_scales = groups.max() + 1
+    isotropic = n_scales == 1
     P = n_scales + 1 + (1 if kind == RATIONAL_QUADRATIC else 0)
     x, valid, extra = np.empty((p * d, LANES)), np.empty((p, LANES)), np.empty((p, LANES))
     R, G = np.empty((p * (p + 1) // 2, LANES)), np.empty((p * (p + 1) // 2, LANES))
@@ -144,8 +145,9 @@ def sum_likelihood(
                     if isotropic:
                         whole = whole + slope
                     else:
-                        store(T, k * p + a, fma(slope, vb, load(T, k * p + a)))
-                        store(T, k * p + b, fma(slope, va, load(T, k * p + b)))
+                        to = groups[k] * p
+                        store(T, to + a, fma(slope, vb, load(T, to + a)))
+                        store(T, to + b, fma(slope, va, load(T, to + b)))
                 if isotropic:
                     wa = fma(whole, vb, wa)
                     store(T, b, fma(whole, va, load(T, b)))

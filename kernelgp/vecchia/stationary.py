@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernelgp.kernels.matern import MaternProfile
-from kernelgp.kernels.rational_quadratic import RationalQuadraticProfile
-from kernelgp.kernels.rbf import GaussianProfile
+from kernelgp.kernels.matern import Matern, MaternProfile
+from kernelgp.kernels.rational_quadratic import RationalQuadratic, RationalQuadraticProfile
+from kernelgp.kernels.rbf import RBF, GaussianProfile
 from kernelgp.operators.expression import Leaf, Node, Profile, Scaled
 from kernelgp.vecchia.blocks import (
     EXPONENTIAL,
@@ -47,6 +47,22 @@ class Stationary:
         """Points in lengthscales."""
         seen = points if self.columns is None else points[:, list(self.columns)]
         return np.ascontiguousarray(seen / self.lengthscale)
+
+    def metric(self, d: int) -> NDArray[np.float64]:
+        """The lengthscale of each of d columns, infinite where it does not look."""
+        found = np.full(d, np.inf)
+        found[slice(None) if self.columns is None else list(self.columns)] = self.lengthscale
+        return found
+
+    def kernel(self) -> Any:
+        """As a kernel of `kernelgp.kernels`."""
+        lengthscale, columns = self.lengthscale.tolist(), self.columns
+        if self.kind == GAUSSIAN:
+            return self.outputscale * RBF(lengthscale, columns)
+        if self.kind == RATIONAL_QUADRATIC:
+            return self.outputscale * RationalQuadratic(self.alpha, lengthscale, columns)
+        nu = {kind: nu for nu, kind in _MATERN.items()}[self.kind]
+        return self.outputscale * Matern(nu, lengthscale, columns)
 
 
 def read_stationary(kernel: Any) -> Stationary | None:

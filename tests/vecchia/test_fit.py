@@ -47,12 +47,16 @@ def test_with_all_points_before_it_the_profile_is_the_exact_one(kind):
 
 
 @pytest.mark.parametrize("kind", [MATERN32, RATIONAL_QUADRATIC])
+@pytest.mark.parametrize("groups", [None, [0, 1, 0]])
 @pytest.mark.parametrize("lengthscale", [[0.3, 0.5], [0.4]])
-def test_the_gradient_is_that_of_the_profile(kind, lengthscale):
+def test_the_gradient_is_that_of_the_profile(kind, lengthscale, groups):
     x, y = data(80)
     H = np.ones((80, 1))
+    if groups is not None:
+        x = np.column_stack([x, x[:, 0] ** 2])
+        groups = np.minimum(groups, len(lengthscale) - 1)
     near = nearest_previous(x, 9)
-    parameters = Parameters(kind, np.array(lengthscale), 0.1, 1.4)
+    parameters = Parameters(kind, np.array(lengthscale), 0.1, 1.4, groups=groups)
     at = parameters.free()
     b = evaluate(rows(x, y, H), near, parameters, np.zeros(1)).mean
     found = evaluate(rows(x, y, H), near, parameters, b)

@@ -38,7 +38,7 @@ def test_with_all_points_before_it_the_likelihood_is_the_exact_one(kind, n, d):
     x, y, lengthscale = problem(n, d, n)
     means = np.ones((n, 1))
     totals, *_, cross = sum_likelihood(
-        x / lengthscale, np.ones(n), all_before(n), y, means, False, kind, 1.7, 0.05, 0, n
+        x / lengthscale, np.ones(n), all_before(n), y, means, np.arange(d), kind, 1.7, 0.05, 0, n
     )
     R = covariance(kind, 1.7, x / lengthscale) + 0.05 * np.eye(n)
     np.testing.assert_allclose(totals[0], y @ np.linalg.solve(R, y), rtol=1e-11)
@@ -65,7 +65,7 @@ def test_slopes_are_those_of_central_differences(kind, isotropic):
             near,
             y,
             none,
-            isotropic,
+            np.zeros(2, np.int64) if isotropic else np.arange(2),
             kind,
             np.exp(log_alpha),
             nugget,
@@ -97,7 +97,17 @@ def test_information_is_half_the_trace_of_the_exact_model(kind):
     n, h = 18, 1e-6
     x, y, lengthscale = problem(n, 2, 5)
     *_, information, _ = sum_likelihood(
-        x / lengthscale, np.ones(n), all_before(n), y, np.empty((n, 0)), False, kind, 1.3, 0.2, 0, n
+        x / lengthscale,
+        np.ones(n),
+        all_before(n),
+        y,
+        np.empty((n, 0)),
+        np.arange(2),
+        kind,
+        1.3,
+        0.2,
+        0,
+        n,
     )
 
     def dense(log_scales, nugget, log_alpha):
@@ -120,7 +130,17 @@ def test_information_is_half_the_trace_of_the_exact_model(kind):
 def test_ranges_add_up_to_the_whole_even_where_they_are_no_multiple_of_the_lanes():
     x, y, lengthscale = problem(53, 3, 2)
     near = nearest_before(x, 6)
-    arguments = x / lengthscale, np.ones(53), near, y, np.ones((53, 1)), False, MATERN32, 1.0, 0.1
+    arguments = (
+        x / lengthscale,
+        np.ones(53),
+        near,
+        y,
+        np.ones((53, 1)),
+        np.arange(3),
+        MATERN32,
+        1.0,
+        0.1,
+    )
     whole = sum_likelihood(*arguments, 0, 53)
     parts = [sum_likelihood(*arguments, a, b) for a, b in ((0, 11), (11, 12), (12, 53))]
     for one, *others in zip(whole, *parts, strict=True):
