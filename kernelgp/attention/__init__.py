@@ -3,6 +3,7 @@
 from kernelgp.attention.call import attention
 from kernelgp.attention.fastmax import FastmaxOptions
 from kernelgp.attention.kronecker_attention import KroneckerAttention, KroneckerAttention2d
+from kernelgp.attention.multihead import MultiheadAttention
 from kernelgp.attention.operator import AttentionOperator
 from kernelgp.attention.options import KDEOptions
 from kernelgp.attention.report import AttentionReport
@@ -16,6 +17,7 @@ __all__ = [
     "KDEOptions",
     "KroneckerAttention",
     "KroneckerAttention2d",
+    "MultiheadAttention",
     "RowSketch",
     "ThinnedOptions",
     "attention",
