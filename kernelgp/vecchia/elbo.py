@@ -25,7 +25,7 @@ from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from kernelgp.vecchia.ancestors import reduced_ancestors
-from kernelgp.vecchia.factor import batched_columns
+from kernelgp.vecchia.columns import batched_columns
 from kernelgp.vecchia.latent import Observed
 from kernelgp.vecchia.likelihoods import Likelihood
 
@@ -83,12 +83,18 @@ class DoubleKL(nn.Module):
         self.kernel = copy.deepcopy(kernel).double()
         self.free = nn.Parameter(torch.from_numpy(likelihood.free.copy()))
         self.coefficients = nn.Parameter(torch.from_numpy(coefficients.copy()))
-        self.mean = nn.Parameter(torch.from_numpy(mean.copy()))
+        # In units in which a step of one size is sensible for all: each point's standard deviation
+        # given those after it, and weights relative to the diagonal.
+        self.shift = nn.Parameter(torch.zeros(len(mean), dtype=torch.float64))
         self.log_diagonal = nn.Parameter(torch.from_numpy(np.log(factor[:, -1])))
-        above = torch.from_numpy(np.where(neighbors >= 0, factor[:, :-1], 0.0))
+        weights = torch.from_numpy(np.where(neighbors >= 0, factor[:, :-1], 0.0) / factor[:, -1:])
         # A diagonal V has nothing above to learn.
-        self.above = nn.Parameter(torch.zeros_like(above) if diagonal else above)
-        self.above.requires_grad_(not diagonal)
+        self.weights = nn.Parameter(torch.zeros_like(weights) if diagonal else weights)
+        self.weights.requires_grad_(not diagonal)
+        self.register_buffer("start", torch.from_numpy(mean.copy()))
+        self.register_buffer("unit", torch.from_numpy(1 / factor[:, -1]))
+        self.start: Tensor
+        self.unit: Tensor
         self.register_buffer("points", torch.from_numpy(points))
         self.register_buffer("H", torch.from_numpy(H))
         self.points: Tensor
@@ -99,14 +105,19 @@ class DoubleKL(nn.Module):
         self.to(device)
 
     @property
+    def mean(self) -> Tensor:
+        """ν, shape (n,)."""
+        return self.start + self.unit * self.shift
+
+    @property
     def factor(self) -> Array:
         """V, in the layout of `kernelgp.vecchia.sparse`."""
-        whole = torch.cat([self.above, self.log_diagonal.exp().unsqueeze(1)], dim=1)
-        return whole.detach().cpu().numpy()
+        diagonal = self.log_diagonal.exp().unsqueeze(1)
+        return torch.cat([self.weights * diagonal, diagonal], dim=1).detach().cpu().numpy()
 
     def terms(self, rows: Index) -> Tensor:
         """The sum of the terms of these points; with a graph."""
-        device, m = self.mean.device, self.neighbors.shape[1]
+        device, m, nu = self.shift.device, self.neighbors.shape[1], self.mean
         near, sets = self.neighbors[rows], self.ancestors[rows]
         members = np.hstack([near, rows[:, None]])
         U, _ = batched_columns(self.kernel, self.points, members, _JITTER)
@@ -116,7 +127,8 @@ class DoubleKL(nn.Module):
         local = torch.from_numpy(np.hstack([sets, rows[:, None]])).to(device)
         diagonal = torch.where(local >= 0, self.log_diagonal[local.clamp(min=0)].exp(), 1.0)
         V = torch.diag_embed(diagonal)
-        V = V.index_put((batch, row, column), self.above[owner, at])
+        above = self.weights[owner, at] * self.log_diagonal[owner].exp()
+        V = V.index_put((batch, row, column), above)
         rhs = V.new_zeros(len(rows), size, 2)
         rhs[:, -1, 1] = 1
         there = position >= 0
@@ -128,15 +140,15 @@ class DoubleKL(nn.Module):
         rhs = rhs.index_put((every, last, first), U[:, -1])
         squares = torch.linalg.solve_triangular(V, rhs, upper=True).square().sum(dim=1)
         own = torch.from_numpy(rows).to(device)
-        residual = self.mean - self.H @ self.coefficients
+        residual = nu - self.H @ self.coefficients
         white = U[:, -1] * residual[own]
         index = torch.from_numpy(near).to(device)
         white = white + (U[:, :-1] * torch.where(index >= 0, residual[index], 0.0)).sum(dim=1)
         terms = -0.5 * (white.square() + squares[:, 0]) + U[:, -1].log() + 0.5
         terms = terms - self.log_diagonal[own]
-        return terms.sum() + self._expected(rows, squares[:, 1].sqrt())
+        return terms.sum() + self._expected(rows, nu, squares[:, 1].sqrt())
 
-    def _expected(self, rows: Index, std: Tensor) -> Tensor:
+    def _expected(self, rows: Index, nu: Tensor, std: Tensor) -> Tensor:
         """``Σ E log p(y | f)`` over what is observed at these points."""
         counts = self._starts[rows + 1] - self._starts[rows]
         inside = np.repeat(np.arange(len(rows)), counts)
@@ -146,7 +158,7 @@ class DoubleKL(nn.Module):
         own = torch.from_numpy(rows[inside]).to(std.device)
         o = self.observed
         given = Observed(o.y[seen], o.offset[seen], o.weights[seen], inside)
-        return _Expected.apply(self.mean[own], std[place], self.free, self.likelihood, given)  # pyright: ignore[reportReturnType]
+        return _Expected.apply(nu[own], std[place], self.free, self.likelihood, given)  # pyright: ignore[reportReturnType]
 
 
 class _Expected(torch.autograd.Function):

@@ -125,6 +125,8 @@ class Latent:
         Of the last linear solve, relative.
     raised : int
         Pivots of the incomplete factor that broke down and were raised.
+    learned : bool
+        Whether V was learned, and is not the incomplete factor.
     """
 
     prior: Prior
@@ -136,6 +138,7 @@ class Latent:
     gain: float = 0.0
     residual: float = 0.0
     raised: int = 0
+    learned: bool = False
 
     @property
     def converged(self) -> bool:

@@ -28,7 +28,7 @@ from kernelgp.vecchia.prediction import Posterior
 from kernelgp.vecchia.read_likelihood import read_likelihood
 from kernelgp.vecchia.sparse import by_rows
 
-__all__ = ["LatentFit", "LatentReport", "LatentStep", "fit_latent"]
+__all__ = ["LatentFit", "LatentReport", "LatentStep", "begin_model", "fit_latent"]
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -169,6 +169,7 @@ class LatentFit:
             "covariance": self.model.covariance.free,
             "coefficients": self.model.coefficients,
             "unit": np.array(self.model.unit),
+            "learned": np.array(self.latent.learned),
             "mean_center": self.mean.center,
             "mean_spread": self.mean.spread,
             "mean_kind": np.array(["zero", "constant", "linear"].index(self.mean.kind)),
@@ -191,6 +192,7 @@ class LatentFit:
             arrays["precision"],
             float(arrays["log_evidence"]),
             0,
+            learned=bool(arrays["learned"]),
         )
         kind = ("zero", "constant", "linear")[int(arrays["mean_kind"])]
         mean = MeanFunctions(kind, arrays["mean_center"], arrays["mean_spread"])
@@ -253,17 +255,7 @@ def fit_latent(
         raise ArgumentError("pattern", repr(pattern), "give 'knn' or 'rho'")
     if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, int) or n_neighbors < 1:
         raise ArgumentError("n_neighbors", repr(n_neighbors), "give a whole number from 1")
-    seen = observations.observed
-    like = read_likelihood(likelihood)
-    like.check(seen.y)
-    if isinstance(likelihood, str):
-        like = like.begin(seen.y, seen.offset)
-    q = observations.mean(observations.points[:1]).shape[1]
-    center = np.zeros(q)
-    if q:
-        center[0] = like.center(seen.y, seen.offset)
-    covariance = as_covariance(kernel, observations.points.shape[1])
-    model = Model(covariance, like, center, like.spread(seen.y, seen.offset))
+    model = begin_model(observations, likelihood, kernel)
     learn = optimizer is not None
     search = _Search(model, observations, learn=learn, learn_likelihood=learn_likelihood)
     rng = np.random.default_rng(random_state)
@@ -311,6 +303,21 @@ def fit_latent(
         tuple(history),
     )
     return LatentFit(now.model, ordered.points, observations.mean, now.latent, report)
+
+
+def begin_model(observations: Observations, likelihood: Any, kernel: Any) -> Model:
+    """Where a fit begins, all arguments as those of `fit_latent`."""
+    seen = observations.observed
+    like = read_likelihood(likelihood)
+    like.check(seen.y)
+    if isinstance(likelihood, str):
+        like = like.begin(seen.y, seen.offset)
+    q = observations.mean(observations.points[:1]).shape[1]
+    center = np.zeros(q)
+    if q:
+        center[0] = like.center(seen.y, seen.offset)
+    covariance = as_covariance(kernel, observations.points.shape[1])
+    return Model(covariance, like, center, like.spread(seen.y, seen.offset))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.vecchia.latent import Observed
+from kernelgp.vecchia.merging import distinct_rows
 from kernelgp.vecchia.points import as_points
 
 __all__ = ["MeanFunctions", "Observations"]
@@ -123,10 +124,9 @@ class Observations:
         if not kept.any():
             given = f"{len(points)} rows, all missing or of weight 0"
             raise ArgumentError("y", given, "give at least one target")
-        distinct, site = np.unique(points[kept], axis=0, return_inverse=True)
-        observed = Observed(
-            targets[kept], shift[kept], weight[kept], site.reshape(-1).astype(np.int64)
-        )
+        first, site = distinct_rows(points[kept])
+        distinct = points[kept][first]
+        observed = Observed(targets[kept], shift[kept], weight[kept], site)
         return cls(distinct, observed, MeanFunctions.of(mean, distinct))
 
     def ordered(self, order: Index) -> "Observations":

@@ -128,7 +128,7 @@ class Posterior:
             the pattern, which is as near to it as V is.
         """
         prior, n = self.latent.prior, len(self.points)
-        if exact:
+        if exact or self.latent.learned:
             own = np.arange(n)[:, None]
             return sparse_variances(prior.neighbors, self.latent.factor, own, np.ones((n, 1)))
         by_values, variances = np.empty_like(prior.values), np.empty(n)
