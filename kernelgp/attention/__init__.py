@@ -3,6 +3,7 @@
 from kernelgp.attention.call import attention
 from kernelgp.attention.fastmax import FastmaxOptions
 from kernelgp.attention.kronecker_attention import KroneckerAttention, KroneckerAttention2d
+from kernelgp.attention.mean_shift import Modes, find_modes
 from kernelgp.attention.multihead import MultiheadAttention
 from kernelgp.attention.operator import AttentionOperator
 from kernelgp.attention.options import KDEOptions
@@ -17,9 +18,11 @@ __all__ = [
     "KDEOptions",
     "KroneckerAttention",
     "KroneckerAttention2d",
+    "Modes",
     "MultiheadAttention",
     "RowSketch",
     "ThinnedOptions",
     "attention",
+    "find_modes",
     "sketch_matmul",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
-from kernelgp.attention.call import _check_method
+from kernelgp.attention.call import check_method
 from kernelgp.attention.door import Call
 from kernelgp.attention.exact import causal_tiles
 from kernelgp.attention.kde import kde_parts
@@ -96,7 +96,7 @@ def choose_matrix(
 ) -> AttentionMatrix:
     """The matrix of a checked call; what a method chooses is chosen here, unless it is given."""
     method = "exact" if method == "auto" else method
-    options = _check_method(method, call, 0.0, options)
+    options = check_method(method, call, 0.0, options)
     if parts is not None and method not in _CHOOSERS:
         given = f"blocks with method={method!r}"
         raise ArgumentTypeError("blocks", given, "leave it None: there are none")

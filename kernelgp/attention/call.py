@@ -16,7 +16,7 @@ from kernelgp.attention.report import AttentionReport, Found
 from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
 from kernelgp.random import RandomState
 
-__all__ = ["attention"]
+__all__ = ["attention", "check_method"]
 
 _TOLERANCE = 0.02
 
@@ -155,7 +155,7 @@ def attention(
     check_probability("dropout_p", dropout_p, zero=True)
     if tolerance is not None:
         check_probability("tolerance", tolerance, zero=False)
-    options = _check_method(method, call, dropout_p, options)
+    options = check_method(method, call, dropout_p, options)
     random = check_generator(generator, call.q.device)
     outcome = _run(method, call, dropout_p, options, tolerance, random)
     out = outcome.found.out.reshape(call.shape)
@@ -238,7 +238,7 @@ def _near_mass(found: Found) -> float | None:
     return 1 - far[seen].mean().item() if seen.any() else None
 
 
-def _check_method(method: str, call: Call, dropout_p: float, options: Any) -> Any:
+def check_method(method: str, call: Call, dropout_p: float, options: Any) -> Any:
     """The method's options, if it can do what is asked."""
     if method != "auto" and method not in METHODS:
         known = ", ".join(map(repr, ("auto", *METHODS)))

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernelgp import linalg
-from kernelgp.attention import AttentionOperator, FastmaxOptions, ThinnedOptions, attention
+from kernelgp.attention import (
+    AttentionOperator,
+    FastmaxOptions,
+    KDEOptions,
+    ThinnedOptions,
+    attention,
+)
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 
 
@@ -18,6 +24,7 @@ def tokens(*shape, seed=0, dtype=torch.float64):
 
 METHODS = {
     "exact": {},
+    "kde": {"options": KDEOptions(8, 8, 2, 1, causal_leaf=32)},
     "thinned": {"options": ThinnedOptions(size=16, causal_leaf=32)},
     "fastmax": {"options": FastmaxOptions(1, chunk=16)},
 }
@@ -72,7 +79,9 @@ def test_the_log_sum_exp_and_its_gradient():
 def test_gradients_through_a_product(method):
     q, k = tokens(6, 3).requires_grad_(), tokens(9, 3, seed=1).requires_grad_()
     v = tokens(9, 2, seed=2).requires_grad_()
-    options = {} if method == "exact" else {"options": type(METHODS[method]["options"])(2)}
+    options = METHODS[method]
+    if method == "thinned":
+        options = {"options": ThinnedOptions(2)}
     blocks = AttentionOperator(q, k, method=method, **options).blocks
 
     def product(q, k, v):

@@ -5,7 +5,7 @@ import unittest
 import torch
 from linear_operator.test.linear_operator_test_case import RectangularLinearOperatorTestCase
 
-from kernelgp.attention import AttentionOperator, ThinnedOptions
+from kernelgp.attention import AttentionOperator, KDEOptions, ThinnedOptions
 
 
 def tokens(*shape, seed=0):
@@ -80,3 +80,13 @@ class TestThinned(TestExact):
         logits = linear_op.q @ linear_op.k.mT / linear_op.q.shape[-1] ** 0.5
         count = torch.zeros(16).index_add(0, part.index[0], part.bias[0].exp())
         return torch.softmax(logits + count.log(), dim=-1)
+
+
+class TestKDE(TestExact):
+    def create_linear_op(self):
+        options = KDEOptions(block_query=2, block_key=4, leaf=2, near=1, linear=False)
+        return AttentionOperator(tokens(5, 3), tokens(9, 3, seed=1), method="kde", options=options)
+
+    def evaluate_linear_op(self, linear_op):
+        # Its own columns: tests/attention/test_kde.py holds them against the matrix written out.
+        return linear_op._columns(torch.arange(9))
