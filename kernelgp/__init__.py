@@ -16,11 +16,14 @@ if TYPE_CHECKING:
         ResidualsDisplay,
     )
     from kernelgp.estimators.dklgp_regressor import DKLGPRegressor
+    from kernelgp.estimators.feature_gp_regressor import FeatureGPRegressor
     from kernelgp.estimators.gp_classifier import GPClassifier
     from kernelgp.estimators.gp_regressor import GPRegressor
     from kernelgp.estimators.kernel_ridge import KernelRidge
     from kernelgp.estimators.nystroem_gp import NystroemGPRegressor
+    from kernelgp.features.fourier import FourierFeatures
     from kernelgp.features.graph import GraphFeatures
+    from kernelgp.features.positive import PositiveFeatures
     from kernelgp.features.quantized import QuantizedFourierFeatures
 
 __version__ = "0.1.0"
@@ -31,11 +34,14 @@ __all__ = [
     "CalibrationDisplay",
     "ConvergenceDisplay",
     "DKLGPRegressor",
+    "FeatureGPRegressor",
+    "FourierFeatures",
     "GPClassifier",
     "GPRegressor",
     "GraphFeatures",
     "KernelRidge",
     "NystroemGPRegressor",
+    "PositiveFeatures",
     "PredictionBandDisplay",
     "QuantizedFourierFeatures",
     "RelevanceDisplay",
@@ -50,11 +56,14 @@ _CLASSES = {
     "CalibrationDisplay": "kernelgp.estimators.displays",
     "ConvergenceDisplay": "kernelgp.estimators.displays",
     "DKLGPRegressor": "kernelgp.estimators.dklgp_regressor",
+    "FeatureGPRegressor": "kernelgp.estimators.feature_gp_regressor",
+    "FourierFeatures": "kernelgp.features.fourier",
     "GPClassifier": "kernelgp.estimators.gp_classifier",
     "GPRegressor": "kernelgp.estimators.gp_regressor",
     "GraphFeatures": "kernelgp.features.graph",
     "KernelRidge": "kernelgp.estimators.kernel_ridge",
     "NystroemGPRegressor": "kernelgp.estimators.nystroem_gp",
+    "PositiveFeatures": "kernelgp.features.positive",
     "PredictionBandDisplay": "kernelgp.estimators.displays",
     "QuantizedFourierFeatures": "kernelgp.features.quantized",
     "RelevanceDisplay": "kernelgp.estimators.displays",

@@ -158,7 +158,8 @@ class NystroemGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             points = self._learn(kernel, points, rows, white, fixed, scales.x_scale, spread)
         noise = white.noise.detach() if fixed is None else fixed
         with torch.no_grad():
-            found = SparseRegression(kernel, points, rows, noise)
+            features = InducingFeatures(kernel, points, rows.x.dtype)
+            found = SparseRegression(features, rows, noise)
             self.log_marginal_likelihood_value_ = found.bound(rows).item()
         self.kernel_ = kernel
         self.noise_ = noise.item() if noise.dim() == 0 else noise.cpu().numpy()

@@ -79,6 +79,11 @@ class InducingFeatures:
         self._typed_factor = self.factor.to(dtype)
         self._by_factor = torch.zeros_like(self.factor)
 
+    @property
+    def size(self) -> int:
+        """How many there are for a row."""
+        return len(self._points)
+
     def block(self, x: Tensor) -> FeatureBlock:
         """Features of the rows `x`, with what `backward` needs if gradients are enabled."""
         cross = KernelOperator(self._kernel, self._points.to(x), x).to_dense()

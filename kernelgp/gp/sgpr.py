@@ -1,8 +1,10 @@
-"""Titsias' collapsed bound: Bayesian regression on inducing features, in streams of rows.
+"""Bayesian regression on features in streams of rows, and Titsias' collapsed bound.
 
 With features ``A`` (m, n) and noise D, ``B = I + A D⁻¹ Aᵀ`` and ``w = B⁻¹ A D⁻¹ y``, the bound is
 ``log N(y | 0, AᵀA + D) - ½ Σ (k(x, x) - |a|²) / d``. One pass over blocks of rows adds up B and
 ``A D⁻¹ y``; a second finds the derivative by every block of A. Neither holds more than a block.
+Of random features, whose inner products are the whole of k, nothing is left to bound, and this is
+the log marginal likelihood.
 
 References
 ----------
@@ -12,14 +14,42 @@ Titsias, *Variational learning of inducing variables in sparse Gaussian processe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from kernelgp.gp.inducing import InducingFeatures, row_blocks
+from kernelgp.gp.inducing import FeatureBlock, InducingFeatures, row_blocks
 
-__all__ = ["SparseRegression", "SparseRows", "collapsed_bound", "predict_sparse"]
+__all__ = [
+    "RowFeatures",
+    "SparseRegression",
+    "SparseRows",
+    "collapsed_bound",
+    "predict_sparse",
+]
+
+
+class RowFeatures(Protocol):
+    """Features of blocks of rows, differentiated block by block."""
+
+    @property
+    def size(self) -> int:
+        """How many there are for a row, m."""
+        ...
+
+    def block(self, x: Tensor) -> FeatureBlock:
+        """Those of rows (b, d), with what `backward` needs if gradients are enabled."""
+        ...
+
+    def backward(self, block: FeatureBlock, by_features: Tensor, by_variances: Tensor) -> None:
+        """Accumulate the derivative through one block into ``.grad`` of the leaves."""
+        ...
+
+    def finish(self) -> None:
+        """Accumulate what all blocks share, once all have been."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,20 +71,28 @@ class SparseRows:
 
 
 class SparseRegression:
-    """The posterior of the whitened inducing values, and predictions by it.
+    """The posterior of the weights of features, and predictions by it.
 
     Parameters
     ----------
-    kernel : Kernel
-    points : Tensor, shape (m, d)
+    features
     data
     noise : Tensor, shape () or (n,), float64
         Variance of the noise; a row's is divided by its weight.
+    products : torch.dtype
+        In which blocks are multiplied; what they sum to is float64.
     """
 
-    def __init__(self, kernel: Any, points: Tensor, data: SparseRows, noise: Tensor) -> None:
-        self.features = InducingFeatures(kernel, points, data.x.dtype)
-        m, k = len(points), data.y.shape[1]
+    def __init__(
+        self,
+        features: RowFeatures,
+        data: SparseRows,
+        noise: Tensor,
+        *,
+        products: torch.dtype = torch.float64,
+    ) -> None:
+        self.features, self._products = features, products
+        m, k = features.size, data.y.shape[1]
         self.noise = (noise / data.weights.double()).expand(len(data.x))
         precision = torch.eye(m, dtype=torch.float64, device=data.x.device)
         shift = precision.new_zeros(m, k)
@@ -63,15 +101,19 @@ class SparseRegression:
         with torch.no_grad():
             for rows in row_blocks(len(data.x), m):
                 block = self.features.block(data.x[rows])
-                a, y, d = block.features.double(), data.y[rows].double(), self.noise[rows]
-                precision += (a / d) @ a.mT
-                shift += a @ (y / d.unsqueeze(-1))
+                a, y, d = block.features.to(products), data.y[rows].double(), self.noise[rows]
+                precision += (a / d.to(products)) @ a.mT
+                shift += a @ (y / d.unsqueeze(-1)).to(products)
                 self._quadratic += (y.square() / d.unsqueeze(-1)).sum()
-                self._left += ((block.variances.double() - a.square().sum(dim=0)) / d).sum()
+                self._left += ((block.variances.double() - _lengths(a)) / d).sum()
         self._root = torch.linalg.cholesky(precision)
-        self.covariance = torch.cholesky_inverse(self._root)
         self.mean = torch.cholesky_solve(shift, self._root)
         self._explained = (shift * self.mean).sum()
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """Of the weights, (m, m), float64."""
+        return torch.cholesky_inverse(self._root)
 
     def bound(self, data: SparseRows) -> Tensor:
         """On the log marginal likelihood, of all outputs."""
@@ -88,15 +130,16 @@ class SparseRegression:
         """Accumulate `scale` times the derivative into the leaves; return that by noise, (n,)."""
         k = data.y.shape[1]
         by_noise = torch.empty_like(self.noise)
+        covariance = self.covariance.to(self._products)
         for rows in row_blocks(len(data.x), len(self.mean)):
             with torch.enable_grad():
                 block = self.features.block(data.x[rows])
-            a, d = block.features.double(), self.noise[rows]
-            error = data.y[rows].double() - a.mT @ self.mean
-            projected = self.covariance @ a
+            a, d = block.features.to(self._products), self.noise[rows]
+            error = data.y[rows].double() - a.mT.double() @ self.mean
+            projected = covariance @ a
             by_features = (self.mean @ error.mT + k * (a - projected)) / d
             by_variances = -0.5 * k / d
-            spread = (a * projected).sum(dim=0) + block.variances - a.square().sum(dim=0)
+            spread = (a * projected).sum(dim=0) + block.variances - _lengths(a)
             squares = error.square().sum(dim=-1) + k * spread
             weights = data.weights[rows].double()
             # By the noise of one row: that of the block is divided by the weight.
@@ -126,7 +169,8 @@ def collapsed_bound(
     after
         Called when the gradient by the points is there.
     """
-    fit = SparseRegression(kernel, points, data, noise.detach())
+    features = InducingFeatures(kernel, points, data.x.dtype)
+    fit = SparseRegression(features, data, noise.detach())
     by_noise = fit.backward(data, 1.0)
     if noise.requires_grad:
         noise.backward(by_noise.sum() if noise.dim() == 0 else by_noise)
@@ -136,7 +180,7 @@ def collapsed_bound(
 
 @torch.no_grad()
 def predict_sparse(
-    features: InducingFeatures, mean: Tensor, covariance: Tensor, x: Tensor
+    features: RowFeatures, mean: Tensor, covariance: Tensor, x: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Means (b, k) and latent variances (b,) at the rows of `x`."""
     means, variances = [], []
@@ -147,3 +191,8 @@ def predict_sparse(
         left = block.variances.double() - a.square().sum(dim=0)
         variances.append((left + (a * (covariance @ a)).sum(dim=0)).clamp(min=0.0))
     return torch.cat(means), torch.cat(variances)
+
+
+def _lengths(a: Tensor) -> Tensor:
+    """Squared lengths of the columns, float64."""
+    return a.double().square().sum(dim=0)

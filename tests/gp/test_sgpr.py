@@ -10,6 +10,10 @@ from kernelgp.gp.sgpr import SparseRegression, SparseRows, collapsed_bound, pred
 from kernelgp.kernels import RBF
 
 
+def regression(kernel, points, data, noise):
+    return SparseRegression(InducingFeatures(kernel, points, data.x.dtype), data, noise)
+
+
 def make(n=70, k=1, *, weighted=False, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(n, 2, generator=generator, dtype=torch.float64)
@@ -65,8 +69,7 @@ def test_bound_is_below_the_evidence_and_reaches_it_with_all_points():
     exact = normal.log_prob(data.y[:, 0]).item()
     with torch.no_grad():
         bounds = [
-            SparseRegression(kernel, data.x[:m], data, noise).bound(data).item()
-            for m in (3, 10, 30, 70)
+            regression(kernel, data.x[:m], data, noise).bound(data).item() for m in (3, 10, 30, 70)
         ]
     assert bounds == sorted(bounds)
     assert bounds[-1] <= exact
@@ -78,7 +81,7 @@ def test_predictions_with_all_points_are_exact():
     kernel = 2.0 * RBF(lengthscale=0.4)
     new = torch.rand(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        fit = SparseRegression(kernel, data.x, data, torch.tensor(0.3).double())
+        fit = regression(kernel, data.x, data, torch.tensor(0.3).double())
         mean, variance = predict_sparse(
             InducingFeatures(kernel, data.x, torch.float64), fit.mean, fit.covariance, new
         )
