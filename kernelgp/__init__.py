@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from kernelgp.estimators.gp_regressor import GPRegressor
     from kernelgp.estimators.kernel_ridge import KernelRidge
     from kernelgp.estimators.nystroem_gp import NystroemGPRegressor
+    from kernelgp.features.binning import RandomBinning
     from kernelgp.features.fourier import FourierFeatures
     from kernelgp.features.graph import GraphFeatures
+    from kernelgp.features.neural import ArcCosineFeatures, NNGPFeatures
+    from kernelgp.features.nystroem import NystroemFeatures
     from kernelgp.features.positive import PositiveFeatures
     from kernelgp.features.quantized import QuantizedFourierFeatures
+    from kernelgp.features.sketch import PolynomialSketch
+    from kernelgp.features.universal import UniversalFeatures
 
 __version__ = "0.1.0"
 
 # Loaded on first use, so that `import kernelgp.operators` brings in neither scikit-learn
 # nor matplotlib.
 __all__ = [
+    "ArcCosineFeatures",
     "CalibrationDisplay",
     "ConvergenceDisplay",
     "DKLGPRegressor",
@@ -40,12 +46,17 @@ __all__ = [
     "GPRegressor",
     "GraphFeatures",
     "KernelRidge",
+    "NNGPFeatures",
+    "NystroemFeatures",
     "NystroemGPRegressor",
+    "PolynomialSketch",
     "PositiveFeatures",
     "PredictionBandDisplay",
     "QuantizedFourierFeatures",
+    "RandomBinning",
     "RelevanceDisplay",
     "ResidualsDisplay",
+    "UniversalFeatures",
     "__version__",
     "errors",
     "kernels",
@@ -53,6 +64,7 @@ __all__ = [
     "operators",
 ]
 _CLASSES = {
+    "ArcCosineFeatures": "kernelgp.features.neural",
     "CalibrationDisplay": "kernelgp.estimators.displays",
     "ConvergenceDisplay": "kernelgp.estimators.displays",
     "DKLGPRegressor": "kernelgp.estimators.dklgp_regressor",
@@ -62,12 +74,17 @@ _CLASSES = {
     "GPRegressor": "kernelgp.estimators.gp_regressor",
     "GraphFeatures": "kernelgp.features.graph",
     "KernelRidge": "kernelgp.estimators.kernel_ridge",
+    "NNGPFeatures": "kernelgp.features.neural",
+    "NystroemFeatures": "kernelgp.features.nystroem",
     "NystroemGPRegressor": "kernelgp.estimators.nystroem_gp",
+    "PolynomialSketch": "kernelgp.features.sketch",
     "PositiveFeatures": "kernelgp.features.positive",
     "PredictionBandDisplay": "kernelgp.estimators.displays",
     "QuantizedFourierFeatures": "kernelgp.features.quantized",
+    "RandomBinning": "kernelgp.features.binning",
     "RelevanceDisplay": "kernelgp.estimators.displays",
     "ResidualsDisplay": "kernelgp.estimators.displays",
+    "UniversalFeatures": "kernelgp.features.universal",
 }
 
 

@@ -4,32 +4,60 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kernelgp.features.binning import RandomBinning
+    from kernelgp.features.bundling import bundle
     from kernelgp.features.fourier import FourierFeatures
     from kernelgp.features.graph import GraphFeatures, GraphKernelOperator, GraphModule
+    from kernelgp.features.kaf import KAFLinear
+    from kernelgp.features.layers import SNNKLinear
+    from kernelgp.features.neural import ArcCosineFeatures, NNGPFeatures, nngp_kernel
+    from kernelgp.features.nystroem import NystroemFeatures
     from kernelgp.features.positive import PositiveFeatures
     from kernelgp.features.quantized import PackedFeatures, QuantizedFourierFeatures
     from kernelgp.features.sampler import sample_frequencies
+    from kernelgp.features.sketch import PolynomialSketch
+    from kernelgp.features.universal import UniversalFeatures
 
 __all__ = [
+    "ArcCosineFeatures",
     "FourierFeatures",
     "GraphFeatures",
     "GraphKernelOperator",
     "GraphModule",
+    "KAFLinear",
+    "NNGPFeatures",
+    "NystroemFeatures",
     "PackedFeatures",
+    "PolynomialSketch",
     "PositiveFeatures",
     "QuantizedFourierFeatures",
+    "RandomBinning",
+    "SNNKLinear",
+    "UniversalFeatures",
+    "bundle",
+    "nngp_kernel",
     "sample_frequencies",
 ]
 
 # Loaded on first use: the sampler needs no scikit-learn, and some features are compiled.
 _PLACES = {
+    "ArcCosineFeatures": "neural",
     "FourierFeatures": "fourier",
     "GraphFeatures": "graph",
     "GraphKernelOperator": "graph",
     "GraphModule": "graph",
+    "KAFLinear": "kaf",
+    "NNGPFeatures": "neural",
+    "NystroemFeatures": "nystroem",
     "PackedFeatures": "quantized",
+    "PolynomialSketch": "sketch",
     "PositiveFeatures": "positive",
     "QuantizedFourierFeatures": "quantized",
+    "RandomBinning": "binning",
+    "SNNKLinear": "layers",
+    "UniversalFeatures": "universal",
+    "bundle": "bundling",
+    "nngp_kernel": "neural",
     "sample_frequencies": "sampler",
 }
 

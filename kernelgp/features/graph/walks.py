@@ -27,6 +27,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kernelgp.features.graph.adjacency import Graph
+from kernelgp.features.splitmix import mix
 
 __all__ = ["COUPLINGS", "Deposits", "walk"]
 
@@ -96,18 +97,10 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(inline="always")
-def _mix(z):
-    """Spread the bits of a counter (the finaliser of splitmix64)."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@njit(inline="always")
 def _uniform(state):
     """A number in [0, 1); advances the state, one uint64 in an array."""
     state[0] += _STEP
-    return np.float64(_mix(state[0]) >> np.uint64(11)) * 2.0**-53
+    return np.float64(mix(state[0]) >> np.uint64(11)) * 2.0**-53
 
 
 @njit(inline="always")
@@ -167,7 +160,7 @@ def _together(
     state = np.empty(1, np.uint64)
     apart = 1 if width > 1 else 0
     for i in range(first, last):
-        state[0] = _mix(seed ^ _mix(np.uint64(i) * _STEP + _STEP))
+        state[0] = mix(seed ^ mix(np.uint64(i) * _STEP + _STEP))
         at[:], alive[:] = i, starts[i + 1] > starts[i]
         used = _leave(i * width, table[0], sums, seen, touched, 0)
         left = n_walks if starts[i + 1] > starts[i] else 0
@@ -233,7 +226,7 @@ def _in_turn(starts, neighbors, cumulative, root, table, width, n_walks, stop, s
     state = np.empty(1, np.uint64)
     apart = 1 if width > 1 else 0
     for i in range(first, last):
-        state[0] = _mix(seed ^ _mix(np.uint64(i) * _STEP + _STEP))
+        state[0] = mix(seed ^ mix(np.uint64(i) * _STEP + _STEP))
         used = _leave(i * width, table[0], sums, seen, touched, 0)
         n_passed = 0
         for _ in range(n_walks):

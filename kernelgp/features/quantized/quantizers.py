@@ -14,6 +14,8 @@ condensation, (8) `shape_in_blocks`.
 import numpy as np
 from numba import njit
 
+from kernelgp.features.splitmix import mix
+
 __all__ = [
     "round_nearest",
     "round_randomly",
@@ -50,7 +52,7 @@ def round_randomly(z, levels, seeds, out):
     for j in range(z.shape[0]):
         step = np.uint64(j + 1) * np.uint64(0x9E3779B97F4A7C15)
         for i in range(z.shape[1]):
-            u = np.float32(_mix(seeds[i] + step) >> np.uint64(40)) * np.float32(2.0**-24)
+            u = np.float32(mix(seeds[i] + step) >> np.uint64(40)) * np.float32(2.0**-24)
             k = np.floor(np.float32(0.5) * (z[j, i] + np.float32(1.0)) * L + u)
             out[j, i] = min(max(np.float32(2.0) * k - L, -L), L)
 
@@ -120,7 +122,7 @@ def row_seeds(x, seed):
         h = seed
         for k in range(x.shape[1]):
             value = x[i, k] + 0.0  # -0.0 becomes 0.0
-            h = _mix(h ^ _bits(value))
+            h = mix(h ^ _bits(value))
         out[i] = h
     return out
 
@@ -128,11 +130,3 @@ def row_seeds(x, seed):
 @njit(inline="always")
 def _bits(value):
     return np.float64(value).view(np.uint64)
-
-
-@njit(inline="always")
-def _mix(z):
-    z += np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
