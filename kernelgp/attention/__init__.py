@@ -2,6 +2,7 @@
 
 from kernelgp.attention.call import attention
 from kernelgp.attention.fastmax import FastmaxOptions
+from kernelgp.attention.feature_attention import FeatureOptions
 from kernelgp.attention.kronecker_attention import KroneckerAttention, KroneckerAttention2d
 from kernelgp.attention.mean_shift import Modes, find_modes
 from kernelgp.attention.multihead import MultiheadAttention
@@ -15,6 +16,7 @@ __all__ = [
     "AttentionOperator",
     "AttentionReport",
     "FastmaxOptions",
+    "FeatureOptions",
     "KDEOptions",
     "KroneckerAttention",
     "KroneckerAttention2d",

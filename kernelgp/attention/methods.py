@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from kernelgp.attention.exact import exact
 from kernelgp.attention.fastmax import FastmaxOptions, fastmax
+from kernelgp.attention.feature_attention import FeatureOptions, feature_attention
 from kernelgp.attention.kde import kde
 from kernelgp.attention.options import KDEOptions
 from kernelgp.attention.report import Found
@@ -47,6 +48,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "exact": Method(exact, None, approximates=False, offset=True),
     "thinned": Method(thinned, ThinnedOptions, approximates=True, offset=True),
+    "features": Method(feature_attention, FeatureOptions, approximates=True, offset=False),
     "fastmax": Method(fastmax, FastmaxOptions, approximates=False, offset=False),
     "kde": Method(kde, KDEOptions, approximates=True, offset=True),
 }
