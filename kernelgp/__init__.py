@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from kernelgp.estimators.dklgp_regressor import DKLGPRegressor
     from kernelgp.estimators.feature_gp_regressor import FeatureGPRegressor
+    from kernelgp.estimators.feature_ridge import FeatureRidge
     from kernelgp.estimators.gp_classifier import GPClassifier
     from kernelgp.estimators.gp_regressor import GPRegressor
     from kernelgp.estimators.kernel_ridge import KernelRidge
@@ -41,6 +42,7 @@ __all__ = [
     "ConvergenceDisplay",
     "DKLGPRegressor",
     "FeatureGPRegressor",
+    "FeatureRidge",
     "FourierFeatures",
     "GPClassifier",
     "GPRegressor",
@@ -69,6 +71,7 @@ _CLASSES = {
     "ConvergenceDisplay": "kernelgp.estimators.displays",
     "DKLGPRegressor": "kernelgp.estimators.dklgp_regressor",
     "FeatureGPRegressor": "kernelgp.estimators.feature_gp_regressor",
+    "FeatureRidge": "kernelgp.estimators.feature_ridge",
     "FourierFeatures": "kernelgp.features.fourier",
     "GPClassifier": "kernelgp.estimators.gp_classifier",
     "GPRegressor": "kernelgp.estimators.gp_regressor",
