@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         RelevanceDisplay,
         ResidualsDisplay,
     )
+    from kernelgp.estimators.dklgp_classifier import DKLGPClassifier
     from kernelgp.estimators.dklgp_regressor import DKLGPRegressor
     from kernelgp.estimators.feature_gp_regressor import FeatureGPRegressor
     from kernelgp.estimators.feature_ridge import FeatureRidge
@@ -40,6 +41,7 @@ __all__ = [
     "ArcCosineFeatures",
     "CalibrationDisplay",
     "ConvergenceDisplay",
+    "DKLGPClassifier",
     "DKLGPRegressor",
     "FeatureGPRegressor",
     "FeatureRidge",
@@ -69,6 +71,7 @@ _CLASSES = {
     "ArcCosineFeatures": "kernelgp.features.neural",
     "CalibrationDisplay": "kernelgp.estimators.displays",
     "ConvergenceDisplay": "kernelgp.estimators.displays",
+    "DKLGPClassifier": "kernelgp.estimators.dklgp_classifier",
     "DKLGPRegressor": "kernelgp.estimators.dklgp_regressor",
     "FeatureGPRegressor": "kernelgp.estimators.feature_gp_regressor",
     "FeatureRidge": "kernelgp.estimators.feature_ridge",

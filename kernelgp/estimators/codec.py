@@ -104,7 +104,7 @@ def _encode_module(name: str, module: Any, arrays: Arrays) -> Any:
     parts = {
         key: encode(f"{name}.{key}", part, arrays)
         for key, part in module.named_children()
-        if not isinstance(part, gpytorch.constraints.Interval | gpytorch.priors.Prior)
+        if not isinstance(part, _IMPLIED)
     }
     return {
         "is": "module",
@@ -148,6 +148,14 @@ _ENCODERS: list[tuple[Any, Callable[[str, Any, Arrays], Any]]] = [
     (gpytorch.Module, _encode_module),
     (object, _encode_other),
 ]
+
+
+# Parts that parameters carry, or that are always the same.
+_IMPLIED = (
+    gpytorch.constraints.Interval
+    | gpytorch.priors.Prior
+    | gpytorch.utils.quadrature.GaussHermiteQuadrature1D
+)
 
 
 def _class_name(name: str, kind: type) -> str:
@@ -195,6 +203,8 @@ def _decode_module(stored: Any, arrays: Any) -> Any:
         value = torch.tensor(parameter["value"], dtype=getattr(torch, parameter["dtype"]))
         found.register_parameter(name, torch.nn.Parameter(value))
     restore_parameters(found, stored["parameters"])
+    if issubclass(kind, gpytorch.likelihoods.likelihood._OneDimensionalLikelihood):
+        found.quadrature = gpytorch.utils.quadrature.GaussHermiteQuadrature1D()
     return found
 
 

@@ -1,10 +1,10 @@
-"""`DKLGPRegressor`: Gaussian process regression on sparse inverse Cholesky factors."""
+"""`DKLGPRegressor`: regression with any likelihood on sparse inverse Cholesky factors."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from kernelgp.estimators.base import (
     Scales,
     Training,
     as_kernel,
+    check_array,
     check_choice,
     check_count,
     check_levels,
@@ -32,25 +33,43 @@ from kernelgp.estimators.base import (
 from kernelgp.estimators.coordinates import COORDINATES, Coordinates
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.estimators.vecchia_fit import Search, VecchiaReport, find_responses
+from kernelgp.estimators.vecchia_latent import (
+    LatentFunction,
+    LatentOptions,
+    StoredLatent,
+    fit_function,
+    latent_report,
+    read_offset,
+)
 from kernelgp.estimators.vecchia_posterior import Trend, VecchiaFunction
 from kernelgp.kernels import Matern
 from kernelgp.random import RandomState, as_generator
+from kernelgp.validation import check_positive
+from kernelgp.vecchia.likelihoods import Gaussian, Likelihood
 from kernelgp.vecchia.posterior import ResponsePosterior
+from kernelgp.vecchia.read_likelihood import read_likelihood
 
 __all__ = ["DKLGPRegressor"]
 
 Array = NDArray[np.float64]
 
+_DEFAULT = partial(Matern, 1.5)
+# Rows whose responses are averaged at a time.
+_BATCH = 2**15
 # Beyond so many rows a covariance of all pairs is refused: it would take 3 GB.
 _MOST_PAIRS = 20_000
 
 
 class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
-    """Gaussian process regression by Vecchia's approximation: up to millions of rows.
+    """Gaussian process regression, with any likelihood, for up to millions of rows.
 
     Every row is given its nearest among those before it, so that the inverse Cholesky factor of
     the covariance is sparse: O(n m³) time, O(n m) memory. Hyperparameters maximise that
     likelihood; with m = n - 1 neighbors all is exact. Rows at the same place are merged.
+
+    A Gaussian response is approximated itself; behind any other likelihood there is a latent
+    function with the same sparse prior, whose posterior is the normal one around its mode, with
+    an incomplete factor for its precision, and hyperparameters maximise Laplace's evidence.
 
     Parameters
     ----------
@@ -58,12 +77,23 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         None is a variance times Matérn-3/2 with a lengthscale for each input. Matérn kernels,
         RBF and rational quadratics, alone, run compiled, and their variance is always learned; all
         others by automatic differentiation, some fifty times slower.
+    likelihood : str or gpytorch likelihood, default="gaussian"
+        "gaussian", "student_t", "poisson", "negative_binomial", "gamma", "beta", "bernoulli" or
+        "probit", or a one-dimensional likelihood of gpytorch. Its parameters are learned.
     n_neighbors : int, default=30
         Of each row, while hyperparameters are learned.
     n_neighbors_predict : int, default=120
         Rows that each prediction is given: accuracy for time, O(m³) a point.
     noise : "learn", float or array of shape (n,), default="learn"
-        Variance of the noise in squared units of `y`: one, or one for each row.
+        Variance of the noise in squared units of `y`: one, or one for each row. Of a Gaussian
+        response only.
+    level : {"auto", "response", "latent"}, default="auto"
+        What is approximated. "auto" is the response where it is Gaussian: with the neighbors
+        that predictions have by default it is as accurate, and faster.
+    pattern : {"knn", "rho"}, default="knn"
+        Of latent factors: the nearest neighbors, or all points within `rho` times the distance
+        that a point had when it was chosen, as in the source; fewer or more of them.
+    rho : float, default=2.0
     mean : {"constant", "zero", "linear"}, default="constant"
         Its coefficients maximise the likelihood too.
     coordinates : {"euclidean", "space-time", "spherical"}, default="euclidean"
@@ -90,11 +120,13 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     kernel_ : Kernel
         In the user's units; of the embedded columns with `coordinates="spherical"`.
     noise_ : float, or ndarray of shape (n,)
-        Variance of the noise.
+        Variance of the noise; of a Gaussian response only.
     mean_ : ndarray, shape (1 or 1 + d,); empty for the zero mean
         Constant, and slopes by column.
+    likelihood_parameters_ : dict of float
+        Those of the likelihood, by name.
     log_marginal_likelihood_value_ : float
-        Vecchia's, of `y` as given.
+        Vecchia's, of `y` as given; Laplace's of a latent function.
     report_ : VecchiaReport
     X_train_, y_train_ : ndarray
         The rows used.
@@ -134,9 +166,13 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         self,
         kernel: Any = None,
         *,
+        likelihood: Any = "gaussian",
         n_neighbors: int = 30,
         n_neighbors_predict: int = 120,
         noise: Any = "learn",
+        level: str = "auto",
+        pattern: str = "knn",
+        rho: float = 2.0,
         mean: str = "constant",
         coordinates: str = "euclidean",
         optimizer: str | None = "lbfgs",
@@ -148,9 +184,13 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         verbose: bool = False,
     ) -> None:
         self.kernel = kernel
+        self.likelihood = likelihood
         self.n_neighbors = n_neighbors
         self.n_neighbors_predict = n_neighbors_predict
         self.noise = noise
+        self.level = level
+        self.pattern = pattern
+        self.rho = rho
         self.mean = mean
         self.coordinates = coordinates
         self.optimizer = optimizer
@@ -161,7 +201,15 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+    ) -> Self:
         """Find hyperparameters and condition on the data.
 
         Parameters
@@ -170,40 +218,80 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         y : array-like, shape (n,)
             NaN is a target that was not observed.
         sample_weight : array-like, shape (n,), optional
-            A row of weight w counts as w rows: its noise is divided by w.
+            A row of weight w counts as w rows.
+        offset : array-like, shape (n,), optional
+            Added to the latent function where a row's response sees it.
+        exposure : array-like, shape (n,), optional
+            Of counts: what their mean is proportional to; an offset of its logarithm.
         """
         begun = time.perf_counter()
+        self._check()
+        like = read_likelihood(self.likelihood)
+        data = read_training(
+            self, X, y, sample_weight, missing=True, dtype=self.dtype, device=self.device
+        )
+        n = len(data.kept)
+        noise = read_noise(self.noise, n, data.kept)
+        added = read_offset(offset, exposure, n, like)
+        added = None if added is None else added[data.kept.numpy()]
+        data, seen = _observed(data)
+        noise = None if noise is None else (noise[seen] if noise.dim() else noise).numpy()
+        added = None if added is None else added[seen.numpy()]
+        table = _Table.of(data, Coordinates(self.coordinates))
+        like.check(table.y)
+        latent = self.level == "latent" or (self.level == "auto" and like.name != "gaussian")
+        latent = latent or self.pattern == "rho" or not isinstance(self.likelihood, str)
+        if not latent and like.name != "gaussian":
+            remedy = 'give "latent" or "auto": a response is Gaussian or has a latent function'
+            raise ArgumentError("level", f'"response" with likelihood {self.likelihood!r}', remedy)
+        if noise is not None and like.name != "gaussian":
+            given = f"a variance with likelihood {self.likelihood!r}"
+            raise ArgumentError("noise", given, 'give "learn": its own parameters are learned')
+        seed = int(torch.randint(2**31, (1,), generator=as_generator(self.random_state)).item())
+        self.__dict__.pop("noise_", None)
+        fit = self._fit_latent if latent else self._fit_responses
+        report = fit(table, noise, added, seed)
+        self.log_marginal_likelihood_value_ = report.log_marginal_likelihood
+        self.X_train_, self.y_train_ = data.x.cpu().numpy(), data.y.cpu().numpy()
+        self._setting = (data.x.dtype, data.x.device)
+        seconds, n_missing = time.perf_counter() - begun, int((~seen).sum())
+        self.report_ = replace(report, seconds=seconds, n_missing=n_missing)
+        return self
+
+    def _check(self) -> None:
         check_choice("mean", self.mean, ["constant", "zero", "linear"])
+        check_choice("level", self.level, ["auto", "response", "latent"])
+        check_choice("pattern", self.pattern, ["knn", "rho"])
         check_choice("coordinates", self.coordinates, COORDINATES)
         check_choice("optimizer", self.optimizer, ["lbfgs", None])
         check_count("n_neighbors", self.n_neighbors, least=1)
         check_count("n_neighbors_predict", self.n_neighbors_predict, least=1)
-        data = read_training(
-            self, X, y, sample_weight, missing=True, dtype=self.dtype, device=self.device
-        )
-        noise = read_noise(self.noise, len(data.kept), data.kept)
-        data, noise, n_missing = _observed(data, noise)
+        check_positive("rho", self.rho)
+
+    def _fit_responses(
+        self, table: "_Table", noise: Array | None, offset: Array | None, seed: int
+    ) -> VecchiaReport:
+        """A Gaussian response, approximated itself."""
         learns = self.optimizer is not None
-        where = Coordinates(self.coordinates)
-        x = data.x.double().cpu().numpy()
-        where.check(x)
-        embedded = replace(data, x=torch.from_numpy(where.embed(x)))
-        scales = Scales.of(
-            embedded, normalize_x=self.normalize_x, normalize_y=self.normalize_y and learns
+        scales = table.scales(
+            offset, normalize_x=self.normalize_x, normalize_y=self.normalize_y and learns
         )
-        Z, targets = embedded.x.numpy(), data.y.double().cpu().numpy()
         shift, unit = scales.y_shift.item(), scales.y_scale.item()
-        kind = self.mean if learns else "zero"
-        trend = Trend(kind, scales.x_shift.cpu().numpy(), scales.x_scale.cpu().numpy())
-        variances = None if noise is None else noise.numpy()
-        counts = np.ones(len(Z)) if data.weights is None else data.weights.double().cpu().numpy()
-        level, relative = None, np.ones(len(Z))
-        if variances is not None:
-            level = float(variances.mean())
-            if variances.ndim and level > 0:
-                relative = np.maximum(variances / level, 1e-8)
-        search = self._search(scales, level, where.groups(Z.shape[1]), unit, learns=learns)
-        found = find_responses(search, Z, targets - shift, trend.basis(Z), counts, relative)
+        trend = Trend(
+            self.mean if learns else "zero",
+            scales.x_shift.cpu().numpy(),
+            scales.x_scale.cpu().numpy(),
+        )
+        level, relative = None, np.ones(len(table.y))
+        if noise is not None:
+            level = float(noise.mean())
+            if noise.ndim and level > 0:
+                relative = np.maximum(noise / level, 1e-8)
+        search = self._search(scales, level, table.groups, unit, seed=seed)
+        targets = table.y - shift - (0.0 if offset is None else offset)
+        found = find_responses(
+            search, table.Z, targets, trend.basis(table.Z), table.counts, relative
+        )
         posterior = ResponsePosterior(
             found.kernel,
             found.noise,
@@ -214,38 +302,82 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             int(self.n_neighbors_predict),
         )
         self.kernel_ = found.kernel
-        self.noise_ = found.noise if variances is None or not variances.ndim else variances
+        self.noise_ = found.noise if noise is None or not noise.ndim else noise
         plain = trend.plain(found.coefficients)
         if len(plain):
             plain[0] += shift
-        elif shift:
-            plain = np.array([shift])
-        self.mean_ = plain
-        self.log_marginal_likelihood_value_ = found.log_likelihood
-        self.X_train_, self.y_train_ = data.x.cpu().numpy(), data.y.cpu().numpy()
-        self._function = VecchiaFunction(where, shift, trend, found.coefficients, posterior)
-        self._setting = (data.x.dtype, data.x.device)
-        self.report_ = VecchiaReport(
+        self.mean_ = plain if len(plain) or not shift else np.array([shift])
+        self.likelihood_parameters_ = {"noise": float(np.mean(self.noise_))}
+        self._function = VecchiaFunction(
+            table.coordinates, shift, trend, found.coefficients, posterior
+        )
+        self._response = None
+        return VecchiaReport(
             level="response",
-            n_rows=len(Z),
-            n_merged=len(Z) - len(found.rows.y),
-            n_missing=n_missing,
+            n_rows=len(table.y),
+            n_merged=len(table.y) - len(found.rows.y),
+            n_missing=0,
             n_neighbors=min(int(self.n_neighbors), max(len(found.rows.y) - 1, 1)),
             n_neighbors_predict=min(int(self.n_neighbors_predict), len(found.rows.y)),
-            seconds=time.perf_counter() - begun,
+            seconds=0.0,
             evaluations=found.evaluations,
             converged=found.converged,
             at_bound=found.at_bound,
             log_marginal_likelihood=found.log_likelihood,
             notes=found.notes,
         )
-        return self
+
+    def _fit_latent(
+        self, table: "_Table", noise: Array | None, offset: Array | None, seed: int
+    ) -> VecchiaReport:
+        """A latent function behind any likelihood."""
+        learns = self.optimizer is not None
+        scales = table.scales(None, normalize_x=self.normalize_x, normalize_y=False)
+        likelihood, weights, missed = self.likelihood, table.counts, 0.0
+        if noise is not None:
+            level = float(noise.mean())
+            if level <= 0:
+                raise ArgumentError("noise", "0 at the latent level", "give it a variance")
+            likelihood = Gaussian(np.log([level]))
+            relative = np.maximum(np.broadcast_to(noise, table.y.shape) / level, 1e-8)
+            # Weights make a row more precise, and count it more often: what that is too much.
+            each = np.log(2 * np.pi * level)
+            more = table.counts / relative * each - table.counts * (each + np.log(relative))
+            missed = 0.5 * float(more.sum())
+            weights = weights / relative
+        kernel, _ = without_white(as_kernel(self.kernel, scales.x_scale.cpu(), default=_DEFAULT))
+        options = LatentOptions(
+            kernel=kernel,
+            is_default=self.kernel is None,
+            likelihood=likelihood,
+            learn_likelihood=noise is None,
+            mean=self.mean if learns else "zero",
+            coordinates=table.coordinates,
+            pattern=self.pattern,
+            rho=float(self.rho),
+            n_neighbors=int(self.n_neighbors),
+            n_neighbors_predict=int(self.n_neighbors_predict),
+            learns=learns,
+            x_scale=scales.x_scale.cpu().numpy(),
+            seed=seed,
+            visible=None if self.verbose else False,
+        )
+        function = fit_function(options, table.X, table.y, weights, offset)
+        fit = function.fit
+        self.kernel_ = fit.kernel
+        self.mean_ = fit.coefficients
+        self.likelihood_parameters_ = fit.likelihood.parameters
+        if fit.likelihood.name == "gaussian":
+            own = noise if noise is not None and noise.ndim else fit.likelihood.parameters["noise"]
+            self.noise_ = own
+        self._function, self._response = function, fit.likelihood
+        return latent_report(fit, len(table.y), options, missed)
 
     def _search(
-        self, scales: Scales, noise: float | None, groups: Any, unit: float, *, learns: bool
+        self, scales: Scales, noise: float | None, groups: Any, unit: float, *, seed: int
     ) -> Search:
-        x_scale = scales.x_scale.cpu()
-        kernel = as_kernel(self.kernel, x_scale, default=partial(Matern, 1.5))
+        x_scale, learns = scales.x_scale.cpu(), self.optimizer is not None
+        kernel = as_kernel(self.kernel, x_scale, default=_DEFAULT)
         white = None
         if noise is None:
             kernel, white = without_white(kernel)
@@ -255,7 +387,6 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         share = None if white is None else float(white.noise)
         if share is not None and not learns:
             noise = share
-        seed = int(torch.randint(2**31, (1,), generator=as_generator(self.random_state)).item())
         return Search(
             kernel=kernel,
             is_default=self.kernel is None,
@@ -278,6 +409,8 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         return_cov: bool = False,
         return_quantiles: Sequence[float] | None = None,
         latent: bool = False,
+        offset: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
     ) -> Any:
         """Mean of the response, and how sure it is.
 
@@ -286,17 +419,21 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         X : array-like, shape (q, d)
         return_std, return_cov
             Whether to give standard deviations, or covariances, besides; one of them. Deviations
-            are of each point by itself; covariances of all together, O(q²) memory.
+            are of each point by itself; covariances of all together, O(q²) memory, of a latent
+            function or a Gaussian response.
         return_quantiles : sequence of float in (0, 1), optional
             Levels at which to give quantiles besides.
         latent
-            Whether of the function alone, without the noise of the response. Where each row
-            had a variance of its own, the response has their mean.
+            Whether of the function alone, without the response's noise and its link. Where each
+            row had a variance of its own, the response has their mean.
+        offset, exposure : array-like, shape (q,), optional
+            As for `fit`; without them the mean of counts is per unit of exposure.
 
         Returns
         -------
         mean : ndarray or Tensor, shape (q,)
         std : shape (q,), if `return_std`
+            Infinite for Student's t of two degrees of freedom or fewer.
         cov : shape (q, q), if `return_cov`
         quantiles : shape (q, k), if `return_quantiles`
         """
@@ -306,20 +443,33 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             remedy = "ask for one of std, cov and quantiles at a time"
             raise ArgumentError("return_std", "True beside another", remedy)
         x = self._read(X)
-        extra = 0.0 if latent else float(np.mean(self.noise_))
+        like = self._likelihood()
+        added = read_offset(offset, exposure, len(x), like)
+        added = np.zeros(len(x)) if added is None else added
         if return_cov:
+            if not latent and like.name != "gaussian":
+                remedy = "give latent=True, or take that of sample_y(latent=False)"
+                raise ArgumentError("return_cov", f"True for a response of {like!r}", remedy)
             _check_pairs(len(x))
             mean, covariance = self._function.covariance(x, int(self.n_neighbors))
-            covariance[np.diag_indices(len(x))] += extra
-            return self._give(mean, X), self._give(covariance, X)
+            if not latent:
+                covariance[np.diag_indices(len(x))] += like.parameters["noise"]
+            return self._give(mean + added, X), self._give(covariance, X)
         mean, variance = self._function.marginal(x)
-        std = np.sqrt(variance + extra)
+        if latent or like.name == "gaussian":
+            first = mean + added
+            second = variance if latent else variance + like.parameters["noise"]
+        else:
+            first, second = _in_parts(like.expect, mean, variance, added)
         if return_std:
-            return self._give(mean, X), self._give(std, X)
-        if levels is not None:
-            quantiles = mean[:, None] + std[:, None] * ndtri(levels.numpy())
-            return self._give(mean, X), self._give(quantiles, X)
-        return self._give(mean, X)
+            return self._give(first, X), self._give(np.sqrt(second), X)
+        if levels is None:
+            return self._give(first, X)
+        if latent or like.name == "gaussian":
+            quantiles = first[:, None] + np.sqrt(second)[:, None] * ndtri(levels.numpy())
+        else:
+            quantiles = like.quantiles(mean, variance, added, levels.numpy()).T
+        return self._give(first, X), self._give(quantiles, X)
 
     def sample_y(
         self,
@@ -328,6 +478,8 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         random_state: RandomState = 0,
         *,
         latent: bool = True,
+        offset: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
     ) -> Any:
         """Draws of the function at all rows together.
 
@@ -337,7 +489,9 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         n_samples
         random_state : int, numpy Generator or RandomState, torch Generator or None
         latent
-            Whether the function alone; else with noise of the response added.
+            Whether of the latent function; else of the response: counts, say.
+        offset, exposure : array-like, shape (q,), optional
+            As for `fit`.
 
         Returns
         -------
@@ -348,10 +502,43 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         x = self._read(X)
         seed = torch.randint(2**31, (1,), generator=as_generator(random_state))
         rng = np.random.default_rng(int(seed))
+        like = self._likelihood()
+        added = read_offset(offset, exposure, len(x), like)
         drawn = self._function.draw(x, int(n_samples), int(self.n_neighbors), rng)
-        if not latent:
-            drawn += np.sqrt(np.mean(self.noise_)) * rng.standard_normal(drawn.shape)
-        return self._give(drawn, X)
+        if added is not None:
+            drawn = drawn + added[:, None]
+        return self._give(drawn if latent else like.sample(drawn, rng), X)
+
+    def log_predictive_density(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        offset: ArrayLike | None = None,
+        exposure: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
+        """``log p(y | data)`` of new targets, each by itself, shape (q,).
+
+        Raises
+        ------
+        ArgumentError
+            If the likelihood gives a target no density.
+        """
+        check_is_fitted(self)
+        x, like = self._read(X), self._likelihood()
+        added = read_offset(offset, exposure, len(x), like)
+        added = np.zeros(len(x)) if added is None else added
+        targets = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if targets.shape != (len(x),):
+            given = f"shape {targets.shape}"
+            raise ArgumentError("y", given, f"give ({len(x)},), one for each row of X")
+        like.check(targets)
+        return like.log_predictive(targets, *self._function.marginal(x), added)
+
+    def _likelihood(self) -> Likelihood:
+        if self._response is not None:
+            return self._response
+        return Gaussian(np.log([max(float(np.mean(self.noise_)), 1e-300)]))
 
     def _read(self, X: Any) -> Array:
         dtype, device = self._setting
@@ -360,17 +547,67 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     def _give(self, result: Array, X: Any) -> Any:
         return give_back(torch.from_numpy(result).to(self._setting[0]), X)
 
+    def _file_state(self) -> dict[str, Any]:
+        """The state for a file: what a latent function follows from in its place."""
+        state: dict[str, Any] = dict(cast(Any, self.__getstate__()))
+        if isinstance(state.get("_function"), LatentFunction):
+            state["_function"], state["_response"] = state["_function"].stored(), None
+        return state
 
-def _observed(data: Training, noise: Tensor | None) -> tuple[Training, Tensor | None, int]:
-    """Rows with one target each, without those that were not observed."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(function := self.__dict__.get("_function"), StoredLatent):
+            self._function = function.restored()
+            self._response = self._function.fit.likelihood
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """Rows in float64, as given and as the kernel sees them."""
+
+    data: Training
+    coordinates: Coordinates
+    X: Array
+    Z: Array
+    y: Array
+    counts: Array
+
+    @classmethod
+    def of(cls, data: Training, coordinates: Coordinates) -> "_Table":
+        X, y = (t.double().cpu().numpy() for t in (data.x, data.y))
+        coordinates.check(X)
+        counts = np.ones(len(X)) if data.weights is None else data.weights.double().cpu().numpy()
+        return cls(data, coordinates, X, coordinates.embed(X), y, counts)
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        return self.coordinates.groups(self.Z.shape[1])
+
+    def scales(self, offset: Array | None, *, normalize_x: bool, normalize_y: bool) -> Scales:
+        """Of what the kernel sees, and of targets without their offsets."""
+        y = self.y if offset is None else self.y - offset
+        inner = replace(self.data, x=torch.from_numpy(self.Z), y=torch.from_numpy(y))
+        return Scales.of(inner, normalize_x=normalize_x, normalize_y=normalize_y)
+
+
+def _observed(data: Training) -> tuple[Training, Tensor]:
+    """Rows with one target each, without those that were not observed; which these are."""
     y = torch.from_numpy(column_or_1d(data.y.cpu().numpy(), warn=True)).to(data.y)
     seen = ~y.isnan()
     if not bool(seen.any()):
         raise ArgumentError("y", "NaN only", "give some targets")
     weights = None if data.weights is None else data.weights[seen]
-    if noise is not None and noise.dim():
-        noise = noise[seen.cpu()]
-    return replace(data, x=data.x[seen], y=y[seen], weights=weights), noise, int((~seen).sum())
+    return replace(data, x=data.x[seen], y=y[seen], weights=weights), seen.cpu()
+
+
+def _in_parts(function: Any, *arrays: Array) -> tuple[Array, Array]:
+    """Quadrature takes some dozens of numbers for each of these: a part at a time."""
+    parts = [
+        function(*(a[start : start + _BATCH] for a in arrays))
+        for start in range(0, len(arrays[0]), _BATCH)
+    ]
+    first, second = zip(*parts, strict=True)
+    return np.concatenate(first), np.concatenate(second)
 
 
 def _check_pairs(q: int) -> None:

@@ -5,6 +5,7 @@ expected information of Gaussian observations as precise as the targets; a fit o
 the start. Order and neighbors follow the lengthscales.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from kernelgp.errors import ArgumentError, ConvergenceWarning, JitterWarning
 from kernelgp.vecchia.ancestors import nearest_in_balls
 from kernelgp.vecchia.climb import at_bounds, climb
-from kernelgp.vecchia.covariances import Covariance, as_covariance
+from kernelgp.vecchia.covariances import Covariance, StationaryCovariance, as_covariance
 from kernelgp.vecchia.evidence import Evidence, Model, Pattern, evaluate_evidence
 from kernelgp.vecchia.latent import Latent, Prior
 from kernelgp.vecchia.likelihoods import Likelihood
@@ -340,6 +341,9 @@ class _Search:
         self, model: Model, observations: Observations, *, learn: bool, learn_likelihood: bool
     ) -> None:
         low, high = model.covariance.bounds(observations.points)
+        if isinstance(model.covariance, StationaryCovariance):
+            at = model.covariance.names.index("outputscale")
+            high[at] = max(low[at], min(high[at], math.log(model.likelihood.widest)))
         if not learn:
             low = high = model.covariance.free
         lows, highs = model.likelihood.limits()

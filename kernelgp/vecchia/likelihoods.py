@@ -92,6 +92,14 @@ class Likelihood(ABC):
         """How far latent values may lie apart: the unit of their mean."""
         return 1.0
 
+    @property
+    def widest(self) -> float:
+        """The largest latent variance that a fit may try.
+
+        Behind a link more would be certainty, which labels that can be told apart always ask for.
+        """
+        return math.inf if self.link == "identity" else 1e3
+
     def limits(self) -> tuple[Array, Array]:
         """Lowest and highest free numbers, of a fit that begins here."""
         return self.free - _SPAN, self.free + _SPAN
