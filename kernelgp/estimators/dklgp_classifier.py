@@ -63,6 +63,12 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         Of each row, among those before it.
     n_neighbors_predict : int, default=120
         Rows that each prediction is given.
+    method : {"newton", "svi"}, default="newton"
+        How a latent function's posterior is found: its mode and Laplace's evidence, or the
+        source's minibatches of an evidence lower bound, slower by orders of magnitude.
+    variant : {"full", "diagonal", "global"}, default="full"
+        Of "svi", for comparison: a posterior without correlations, or given the same few points
+        everywhere.
     pattern : {"knn", "rho"}, default="knn"
         The nearest neighbors, or all points within `rho` times the distance that a point had when
         it was chosen, as in the source.
@@ -76,7 +82,7 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
     normalize_x : bool, default=True
         Whether the search starts from the spread of the inputs.
     device : str or torch device, default=None
-        Of what is given back; compiled code runs on the CPU.
+        Of what is given back, and of the steps of "svi"; compiled code runs on the CPU.
     random_state : int, numpy Generator or RandomState, torch Generator or None, default=None
         Of samples of the rows.
     verbose : bool, default=False
@@ -121,6 +127,8 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         likelihood: str = "bernoulli",
         n_neighbors: int = 30,
         n_neighbors_predict: int = 120,
+        method: str = "newton",
+        variant: str = "full",
         pattern: str = "knn",
         rho: float = 2.0,
         mean: str = "constant",
@@ -135,6 +143,8 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         self.likelihood = likelihood
         self.n_neighbors = n_neighbors
         self.n_neighbors_predict = n_neighbors_predict
+        self.method = method
+        self.variant = variant
         self.pattern = pattern
         self.rho = rho
         self.mean = mean
@@ -158,6 +168,8 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         """
         begun = time.perf_counter()
         check_choice("likelihood", self.likelihood, ["bernoulli", "probit"])
+        check_choice("method", self.method, ["newton", "svi"])
+        check_choice("variant", self.variant, ["full", "diagonal", "global"])
         check_choice("pattern", self.pattern, ["knn", "rho"])
         check_choice("mean", self.mean, ["constant", "zero", "linear"])
         check_choice("coordinates", self.coordinates, COORDINATES)
@@ -182,7 +194,7 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         embedded = replace(data, x=torch.from_numpy(where.embed(x)))
         scales = Scales.of(embedded, normalize_x=self.normalize_x, normalize_y=False)
         weights = None if data.weights is None else data.weights.double().cpu().numpy()
-        options = self._options(where, scales)
+        options = self._options(where, scales, data.x.device)
         ones = range(1, len(classes)) if len(classes) == 2 else range(len(classes))
         self._functions = [
             fit_function(options, x, (codes == one).astype(np.float64), weights, None)
@@ -197,7 +209,7 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         self.report_: VecchiaReport = replace(reports[-1], seconds=time.perf_counter() - begun)
         return self
 
-    def _options(self, where: Coordinates, scales: Scales) -> LatentOptions:
+    def _options(self, where: Coordinates, scales: Scales, device: torch.device) -> LatentOptions:
         seed = torch.randint(2**31, (1,), generator=as_generator(self.random_state))
         return LatentOptions(
             kernel=as_kernel(self.kernel, scales.x_scale.cpu(), default=partial(Matern, 1.5)),
@@ -206,6 +218,8 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
             learn_likelihood=True,
             mean=self.mean if self.optimizer is not None else "zero",
             coordinates=where,
+            method=self.method,
+            variant=self.variant,
             pattern=self.pattern,
             rho=float(self.rho),
             n_neighbors=int(self.n_neighbors),
@@ -214,6 +228,7 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
             x_scale=scales.x_scale.cpu().numpy(),
             seed=int(seed.item()),
             visible=None if self.verbose else False,
+            device=device,
         )
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

@@ -90,6 +90,12 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     level : {"auto", "response", "latent"}, default="auto"
         What is approximated. "auto" is the response where it is Gaussian: with the neighbors
         that predictions have by default it is as accurate, and faster.
+    method : {"newton", "svi"}, default="newton"
+        How a latent function's posterior is found: its mode and Laplace's evidence, or the
+        source's minibatches of an evidence lower bound, slower by orders of magnitude.
+    variant : {"full", "diagonal", "global"}, default="full"
+        Of "svi", for comparison: a posterior without correlations, or given the same few points
+        everywhere.
     pattern : {"knn", "rho"}, default="knn"
         Of latent factors: the nearest neighbors, or all points within `rho` times the distance
         that a point had when it was chosen, as in the source; fewer or more of them.
@@ -107,7 +113,7 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     normalize_x, normalize_y : bool, default=True
         Whether the search starts from the spread of inputs and targets.
     device : str or torch device, default=None
-        Of what is given back; compiled code runs on the CPU.
+        Of what is given back, and of the steps of "svi"; compiled code runs on the CPU.
     dtype : "float32" or "float64", default=None
         Of what is given back; it is computed in float64.
     random_state : int, numpy Generator or RandomState, torch Generator or None, default=None
@@ -171,6 +177,8 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         n_neighbors_predict: int = 120,
         noise: Any = "learn",
         level: str = "auto",
+        method: str = "newton",
+        variant: str = "full",
         pattern: str = "knn",
         rho: float = 2.0,
         mean: str = "constant",
@@ -189,6 +197,8 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         self.n_neighbors_predict = n_neighbors_predict
         self.noise = noise
         self.level = level
+        self.method = method
+        self.variant = variant
         self.pattern = pattern
         self.rho = rho
         self.mean = mean
@@ -240,7 +250,8 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         table = _Table.of(data, Coordinates(self.coordinates))
         like.check(table.y)
         latent = self.level == "latent" or (self.level == "auto" and like.name != "gaussian")
-        latent = latent or self.pattern == "rho" or not isinstance(self.likelihood, str)
+        latent = latent or self.method == "svi" or self.pattern == "rho"
+        latent = latent or not isinstance(self.likelihood, str)
         if not latent and like.name != "gaussian":
             remedy = 'give "latent" or "auto": a response is Gaussian or has a latent function'
             raise ArgumentError("level", f'"response" with likelihood {self.likelihood!r}', remedy)
@@ -261,6 +272,8 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     def _check(self) -> None:
         check_choice("mean", self.mean, ["constant", "zero", "linear"])
         check_choice("level", self.level, ["auto", "response", "latent"])
+        check_choice("method", self.method, ["newton", "svi"])
+        check_choice("variant", self.variant, ["full", "diagonal", "global"])
         check_choice("pattern", self.pattern, ["knn", "rho"])
         check_choice("coordinates", self.coordinates, COORDINATES)
         check_choice("optimizer", self.optimizer, ["lbfgs", None])
@@ -353,6 +366,8 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             learn_likelihood=noise is None,
             mean=self.mean if learns else "zero",
             coordinates=table.coordinates,
+            method=self.method,
+            variant=self.variant,
             pattern=self.pattern,
             rho=float(self.rho),
             n_neighbors=int(self.n_neighbors),
@@ -361,6 +376,7 @@ class DKLGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
             x_scale=scales.x_scale.cpu().numpy(),
             seed=seed,
             visible=None if self.verbose else False,
+            device=table.data.x.device,
         )
         function = fit_function(options, table.X, table.y, weights, offset)
         fit = function.fit

@@ -12,12 +12,13 @@ from kernelgp.estimators.base import rescaled_start
 from kernelgp.estimators.coordinates import Coordinates
 from kernelgp.estimators.vecchia_fit import VecchiaReport
 from kernelgp.progress import progress_bar
-from kernelgp.vecchia.covariances import as_covariance
+from kernelgp.vecchia.covariances import Covariance, as_covariance
 from kernelgp.vecchia.latent_fit import LatentFit, fit_latent
 from kernelgp.vecchia.likelihoods import Likelihood
 from kernelgp.vecchia.observations import Observations
 from kernelgp.vecchia.read_likelihood import Wrapped, read_likelihood
 from kernelgp.vecchia.stationary import read_stationary
+from kernelgp.vecchia.svi import fit_svi
 
 __all__ = [
     "LatentFunction",
@@ -49,6 +50,8 @@ class LatentOptions:
     learn_likelihood
     mean : "constant", "zero" or "linear"
     coordinates : Coordinates
+    method, variant
+        "newton", or "svi" in one of its variants.
     pattern, rho, n_neighbors, n_neighbors_predict
     learns
     x_scale : (d,)
@@ -63,6 +66,8 @@ class LatentOptions:
     learn_likelihood: bool
     mean: str
     coordinates: Coordinates
+    method: str
+    variant: str
     pattern: str
     rho: float
     n_neighbors: int
@@ -71,6 +76,7 @@ class LatentOptions:
     x_scale: Array
     seed: int
     visible: bool | None
+    device: torch.device | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,18 +158,27 @@ def fit_function(
     if groups is not None and standard is not None and standard.columns is None:
         kernel = as_covariance(_separate(standard, groups), Z.shape[1], groups)
     with progress_bar("fit", visible=options.visible) as bar:
-        fit = fit_latent(
-            seen,
-            options.likelihood,
-            kernel,
-            n_neighbors=options.n_neighbors,
-            pattern=options.pattern,
-            rho=options.rho,
-            optimizer="lbfgs" if options.learns else None,
-            learn_likelihood=options.learn_likelihood,
-            random_state=options.seed,
-            on_step=lambda step: bar.advance(log_evidence=step.log_evidence),
-        )
+        given: dict[str, Any] = {
+            "n_neighbors": options.n_neighbors,
+            "pattern": options.pattern,
+            "rho": options.rho,
+            "learn_likelihood": options.learn_likelihood,
+            "random_state": options.seed,
+            "on_step": lambda step: bar.advance(log_evidence=step.log_evidence),
+        }
+        if options.method == "newton":
+            optimizer = "lbfgs" if options.learns else None
+            fit = fit_latent(seen, options.likelihood, kernel, optimizer=optimizer, **given)
+        else:
+            fit = fit_svi(
+                seen,
+                options.likelihood,
+                kernel if not isinstance(kernel, Covariance) else kernel.kernel,
+                variant=options.variant,
+                optimizer="adam" if options.learns else None,
+                device=options.device,
+                **given,
+            )
     return LatentFunction(options.coordinates, options.n_neighbors_predict, fit)
 
 
