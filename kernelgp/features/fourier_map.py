@@ -7,8 +7,10 @@ and J. Schneider, *On the error of random Fourier features*, 2015, on why pairs 
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -20,6 +22,9 @@ from kernelgp.features.map import FeatureMap, Features
 __all__ = ["FourierMap", "Waveform"]
 
 Waveform = Literal["sincos", "cos"]
+
+# Entries of a block of angles: half a megabyte in float32.
+_CACHED = 2**17
 
 
 class FourierMap(FeatureMap):
@@ -68,6 +73,8 @@ class FourierMap(FeatureMap):
         project = self.frequencies.projection(like)
         amplitudes = self.frequencies.amplitudes().to(like)
         phases, pairs = self.phases.to(like), self.n_pairs
+        if like.device.type == "cpu" and not torch.is_grad_enabled():
+            return _Filler(project, amplitudes, phases, pairs)
 
         def features(x: Tensor) -> Tensor:
             angles = project(x)
@@ -79,6 +86,41 @@ class FourierMap(FeatureMap):
             return torch.cat(parts, dim=-1)
 
         return features
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filler:
+    """The same numbers without a graph, a block of rows in cache at a time.
+
+    numpy's cosines of float32 take a sixth of the time of torch's (measured with AVX-512: 0.6 and
+    3.5 ns), and both write where the features are wanted.
+    """
+
+    project: Features
+    amplitudes: Tensor
+    phases: Tensor
+    pairs: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        result = x.new_empty(*x.shape[:-1], 2 * self.pairs + len(self.phases))
+        self.fill(x.reshape(-1, x.shape[-1]), result.reshape(-1, result.shape[-1]))
+        return result
+
+    def fill(self, x: Tensor, result: Tensor) -> None:
+        """Write the features of the rows x, (n, d), to a tensor (n, n_components)."""
+        pairs, ends = self.pairs, self.amplitudes[self.pairs :]
+        scale = torch.cat([self.amplitudes[:pairs].repeat(2), math.sqrt(2) * ends])
+        shift = self.phases.numpy()
+        step = max(1, _CACHED // len(self.amplitudes))
+        for start in range(0, len(x), step):
+            angles = self.project(x[start : start + step]).numpy()
+            out = result[start : start + step]
+            waves = out.numpy()
+            np.cos(angles[:, :pairs], out=waves[:, :pairs])
+            np.sin(angles[:, :pairs], out=waves[:, pairs : 2 * pairs])
+            if len(shift):
+                np.cos(angles[:, pairs:] + shift, out=waves[:, 2 * pairs :])
+            out *= scale
 
 
 def _phases(n: int, generator: torch.Generator) -> Tensor:

@@ -27,7 +27,9 @@ from kernelgp.kernels.waves import term_frequencies
 __all__ = ["Frequencies"]
 
 # Rounds are applied as such from this many columns on; below, a product with the matrix that
-# they amount to is faster.
+# they amount to is as fast. Measured, float32, one thread, 2 048 rows, as many frequencies as
+# columns, ms for the matrix and the rounds: 12 and 35 at 256, 51 and 53 at 512, 206 and 104 at
+# 1 024, 844 and 199 at 2 048.
 _LEAST_ROUNDS = 512
 
 

@@ -9,7 +9,6 @@ F. X. Yu, A. T. Suresh, K. Choromanski, D. Holtmann-Rice and S. Kumar, *Orthogon
 features*, 2016, for the rounds.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -30,16 +29,14 @@ def hadamard_transform(x: Tensor) -> Tensor:
     """
     size = x.shape[-1]
     levels = size.bit_length() - 1
-    pieces = max(1, math.ceil(levels / 6))
-    result, done = x.reshape(-1, size), 1
-    for i in range(pieces):
-        width = 1 << (levels // pieces + (i < levels % pieces))
-        matrix = _hadamard(width, x)
-        # Axes (before, width, after): the product runs over the middle one.
-        view = result.reshape(-1, size // (done * width), width, done)
-        result = torch.einsum("bawd,vw->bavd", view, matrix).reshape(-1, size)
-        done *= width
-    return result.reshape(x.shape)
+    if levels > 12:
+        # (H ⊗ H') x: the blocks of 4096 first, then across them.
+        inner = hadamard_transform(x.reshape(*x.shape[:-1], -1, 4096))
+        return hadamard_transform(inner.mT).mT.reshape(x.shape)
+    width = 1 << (levels // 2)
+    within = x.reshape(-1, width) @ _hadamard(width, x)
+    across = _hadamard(size // width, x) @ within.reshape(-1, size // width, width)
+    return across.reshape(x.shape)
 
 
 def _hadamard(size: int, like: Tensor) -> Tensor:
@@ -76,10 +73,12 @@ class HadamardRounds:
 
     def rotate(self, x: Tensor) -> Tensor:
         """``R x`` for the rows of x, shape (n, D): (blocks, n, D)."""
-        result = x.expand(len(self.signs), *x.shape)
+        signs = self.signs.to(x).unsqueeze(-2)
+        scale = self.size**-0.5  # in the signs, where it costs nothing
+        result = x.expand(len(signs), *x.shape)
         for i in (2, 1, 0):
-            result = hadamard_transform(result * self.signs[:, i, None].to(x))
-        return result * self.size**-1.5
+            result = hadamard_transform(result * (scale * signs[:, i]))
+        return result
 
     def rotate_back(self, x: Tensor) -> Tensor:
         """``Rᵀ x``, of (blocks, n, D)."""

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from copy import deepcopy
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -152,13 +152,19 @@ class FeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         dtype = torch.float32 if array.dtype == np.float32 else torch.float64
         found = self._map if device.type == "cpu" else deepcopy(self._map).to(device)
         n, d = array.shape
-        result = torch.empty(n, self._n_features_out, dtype=dtype, device=device)
+        # numpy asks the system for large pages, which torch does not.
+        empty = np.empty((n, self._n_features_out), array.dtype)
+        result = torch.from_numpy(empty).to(device, dtype)
         features = found.prepare(result)
         step = max(1, _BLOCK // max(d, self._n_features_out))
         for start in range(0, n, step):
             rows = array[start : start + step]
             rows = rows.toarray() if sparse.issparse(rows) else np.ascontiguousarray(rows)
-            result[start : start + step] = features(as_tensor(rows).to(device))
+            points, place = as_tensor(rows).to(device), result[start : start + step]
+            if hasattr(features, "fill"):
+                cast(Any, features).fill(points, place)
+            else:
+                place.copy_(features(points))
         self._check_features(result)
         return result
 
