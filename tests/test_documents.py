@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from experiments import __main__ as benchmarks
 
@@ -71,6 +72,19 @@ def test_the_readmes_regression_runs_as_written(elsewhere):
     truth = np.sin(6 * names["X_new"][:, 0]) + names["X_new"][:, 1]
     assert (abs(names["mean"] - truth) < 3 * names["std"]).mean() > 0.95
     assert names["gp"].report_.n_rows == 550
+
+
+def test_the_readmes_attention_runs_as_written(elsewhere):
+    (script,) = (text for text in scripts("README.md") if "AttentionOperator" in text)
+    names = {}
+    exec(compile(script, "README.md", "exec"), names)
+    assert names["report"].method == "exact"
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(names[name] for name in ("q", "k", "v"))
+    )
+    assert (names["out"] - expected).abs().max() < 2e-6
+    product = names["P"] @ names["v"][0, 0]
+    assert (product - expected[0, 0]).abs().max() < 2e-6
 
 
 def test_the_regression_example_draws_its_forecast(elsewhere, capsys):
