@@ -7,7 +7,7 @@ the backward takes them as given.
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ __all__ = ["default_leaf", "kde", "kde_parts"]
 
 _SCORED = 16
 _ENTRIES = 2**22
+# Of Gaussian keys with a variance of 0.9 the slope takes a third of the error, with 3.5 nothing,
+# and of smooth ones with 3.9 it makes the error four times as large.
+_LINEAR_UP_TO = 2.0
 
 
 def kde(
@@ -132,17 +135,17 @@ def _blocks(
     queries = queries.view(batch, -1, options.block_query)
 
     leaves = Leaves(
-        members.view(batch, -1, leaf),
-        None if valid is None else valid.view(batch, -1, leaf),
-        options.linear,
+        members.view(batch, -1, leaf), None if valid is None else valid.view(batch, -1, leaf), None
     )
+    summary = leaves.summarize(k, k[..., :1])
+    if options.linear:
+        leaves = replace(leaves, linear=_nearly_linear(q.to(wide), summary, tile.scale))
     members = members.view(batch, -1, options.block_key)
     n_near = min(options.near, members.shape[1])
     if options.grouping == "lsh":
         near = _beside(queries.shape[1] // groups, members.shape[1], n_near, q.device)
         near = near.repeat(batch, groups, 1)
     else:
-        summary = leaves.summarize(k, k[..., :1])
         near = _heaviest(flat_q.flatten(0, 1), queries, summary, tile.scale, n_near, members)
     per_block = options.block_key // leaf
     far_block = torch.arange(members.shape[1], device=k.device).repeat_interleave(per_block)
@@ -162,6 +165,18 @@ def _blocks(
         far_block=far_block,
         n_queries=batch * groups * n,
     )
+
+
+def _nearly_linear(q: Tensor, summary: Summary, scale: float) -> Tensor:
+    """1 for entries in whose leaves weights change about linearly with the key, (B, 1, 1), else 0.
+
+    Judged by the mean variance of a logit within a leaf.
+    """
+    there = (summary.log_weight > -torch.inf).to(q.dtype).unsqueeze(-1)
+    assert summary.spread is not None
+    spread = (summary.spread * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+    variance = scale**2 * (q.square().mean(dim=(1, 2)) * spread).sum(dim=-1)
+    return (variance <= _LINEAR_UP_TO).to(q.dtype)[:, None, None]
 
 
 def default_leaf(N: int, block_key: int) -> int:

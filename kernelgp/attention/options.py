@@ -35,8 +35,9 @@ class KDEOptions:
         Probabilities there: of |v| and a constant (KDEformer), uniform (HyperAttention), or of
         the mass that 64 exact rows give.
     linear
-        Whether far leaves carry the slope of their values. It can make weights negative: switch
-        it off where outputs must stay in the hull of the values.
+        Whether far leaves carry the slope of their values, where weights within a leaf are about
+        linear. It can make weights negative: switch it off where outputs must stay in the hull of
+        the values.
     causal_leaf
         Rows up to which a causal product is exact.
     """

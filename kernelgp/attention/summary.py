@@ -49,21 +49,22 @@ class Leaves:
         Rows of the keys (B, N, d) flattened over the batch.
     valid : Tensor, shape (B, L, m), bool, or None
         False where a place is empty or its key left out; None where none is.
-    linear
-        Whether there is a slope.
+    linear : Tensor, shape (B, 1, 1), or None
+        Factor of the slope, 1 or 0; None where there is none.
     """
 
     members: Tensor
     valid: Tensor | None
-    linear: bool
+    linear: Tensor | None
 
     def summarize(self, k: Tensor, v: Tensor) -> Summary:
         count, total = self._counts(k)
         keys, key_parts = self._split(k)
         values, value_parts = self._split(v)
         slope = None
-        if self.linear:
+        if self.linear is not None:
             slope = key_parts.flatten(1, 2).mT @ value_parts.flatten(1, 2) / total
+            slope = slope * self.linear
         spread = key_parts.square().sum(dim=-2) / count
         log_weight = torch.where(self._empty(count), -torch.inf, count.log()).squeeze(-1)
         return Summary(keys, spread, values, slope, log_weight)
@@ -75,9 +76,9 @@ class Leaves:
         dk = (grad.keys / count).unsqueeze(-2)
         dk = dk + 2 * (grad.spread / count).unsqueeze(-2) * key_parts
         dv = (grad.values / count).unsqueeze(-2).expand(*key_parts.shape[:-1], -1)
-        if self.linear:
+        if self.linear is not None:
             _, value_parts = self._split(v)
-            slope = grad.slope / total
+            slope = self.linear * grad.slope / total
             dk = dk + (value_parts.flatten(1, 2) @ slope.mT).view_as(key_parts)
             dv = dv + (key_parts.flatten(1, 2) @ slope).view_as(value_parts)
         return self._put(dk, k), self._put(dv, v)

@@ -64,11 +64,12 @@ def as_written(q, k, v, blocks, scale):
     kept = torch.ones_like(leaves, dtype=torch.bool)
     if blocks.far.valid is not None:
         kept = blocks.far.valid[0]
+    linear = 0.0 if blocks.far.linear is None else blocks.far.linear.item()
     slope = torch.zeros(q.shape[1], v.shape[1], dtype=q.dtype)
     for leaf, there in zip(leaves, kept, strict=True):
         keys, values = k[leaf[there]], v[leaf[there]]
-        if blocks.far.linear and len(keys):
-            slope += (keys - keys.mean(0)).T @ (values - values.mean(0)) / kept.sum()
+        if len(keys):
+            slope += linear * (keys - keys.mean(0)).T @ (values - values.mean(0)) / kept.sum()
     out = torch.zeros(len(q), v.shape[1], dtype=q.dtype)
     for queries, near in zip(blocks.queries[0], blocks.near[0], strict=True):
         queries = queries[queries < len(q)]
@@ -310,6 +311,25 @@ def test_what_comes_in_is_not_written_to():
     before = [x.clone() for x in (q, k, v)]
     run(q, k, v, SMALL)
     assert all(torch.equal(x, y) for x, y in zip((q, k, v), before, strict=True))
+
+
+def test_sharp_logits_stay_in_the_hull_of_the_values():
+    q, k, v = qkv(200, 400)
+    options = KDEOptions(block_query=16, block_key=16, leaf=8, near=2)
+    for factor, inside in ((1.0, False), (30.0, True)):
+        (blocks,) = kde_parts(
+            factor * q,
+            factor * k,
+            v,
+            is_causal=False,
+            scale=0.7,
+            key_padding=None,
+            options=options,
+            generator=seeded(),
+        )
+        assert (blocks.far.linear == 0).all() == inside
+        out = run(factor * q, factor * k, v, options).out
+        assert out.abs().max() <= v.abs().max()
 
 
 def test_rows_that_coincide_are_one_key_many_times():
