@@ -1,6 +1,7 @@
 """Attention as a kernel operator, and what stands on the same algorithms."""
 
 from kernelgp.attention.call import attention
+from kernelgp.attention.density import kde, kernel_sum
 from kernelgp.attention.fastmax import FastmaxOptions
 from kernelgp.attention.feature_attention import FeatureOptions
 from kernelgp.attention.kronecker_attention import KroneckerAttention, KroneckerAttention2d
@@ -26,5 +27,7 @@ __all__ = [
     "ThinnedOptions",
     "attention",
     "find_modes",
+    "kde",
+    "kernel_sum",
     "sketch_matmul",
 ]
