@@ -8,12 +8,13 @@ from torch import Tensor
 
 from experiments.attention.families import Heads
 from experiments.harness import Method
-from kernelgp.attention import KDEOptions, attention
+from kernelgp.attention import FeatureOptions, KDEOptions, attention
 
 __all__ = ["AUTO", "HYPER", "KDE", "KDEFORMER", "NAIVE", "PERFORMER", "SDPA", "methods"]
 
 AUTO, EXACT, KDE = "kernelgp, auto", "kernelgp, exact", "kernelgp, kde"
 KDE_FINE, KDE_CLUSTERS, THINNED = "kde, leaf 8", "kde, k-means", "kernelgp, thinned"
+FEATURES = "kernelgp, features"
 SDPA, NAIVE = "torch SDPA", "naive softmax"
 KDEFORMER, HYPER, PERFORMER = "KDEformer", "HyperAttention", "Performer"
 
@@ -43,6 +44,7 @@ def methods(n: int, *, is_causal: bool = False) -> list[Method]:
         Method(KDE_FINE, _by_kde(KDE_FINE)),
         Method(KDE_CLUSTERS, _by_kde(KDE_CLUSTERS)),
         Method(THINNED, _by_name("thinned")),
+        Method(FEATURES, _by_features),
         Method(SDPA, lambda heads: heads.exactly),
         Method(KDEFORMER, _by_kde(KDEFORMER)),
         Method(HYPER, _by_kde(HYPER)),
@@ -64,6 +66,20 @@ def _by_name(method: str) -> Callable[[Heads], Callable[[], Tensor]]:
             scale=heads.scale,
             is_causal=heads.is_causal,
         )
+    )
+
+
+def _by_features(heads: Heads) -> Callable[[], Tensor]:
+    # As many as the peer's.
+    options = FeatureOptions(512)
+    return lambda: attention(
+        heads.q,
+        heads.k,
+        heads.v,
+        method="features",
+        options=options,
+        scale=heads.scale,
+        is_causal=heads.is_causal,
     )
 
 

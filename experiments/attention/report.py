@@ -22,10 +22,9 @@ def report(runs: Sequence[Run], options: Options) -> None:
         headers = ["n", "method", "seconds", "x SDPA", "MiB", "error", "worst row"]
         print(format_table(headers, rows, f"{task}, {_threads(runs)} threads"))
     rest = [run for run in runs if run.task not in families]
-    rows = [[run.task, _name(run), run.seconds, _figures(run)] for run in rest]
-    print(
-        format_table(["task", "method", "seconds", "figures"], rows, "Model, gradients, estimates")
-    )
+    rows = [[run.task, _params(run), _name(run), run.seconds, _figures(run)] for run in rest]
+    headers = ["task", "size", "method", "seconds", "figures"]
+    print(format_table(headers, rows, "Model, gradients, estimates, and what stands beside them"))
     if families:
         print(f"\nwrote {_draw_errors(runs, families, options)}")
         print(f"wrote {_draw_lengths(runs, families, options)}")
@@ -41,6 +40,10 @@ def _threads(runs: Sequence[Run]) -> int:
 
 def _name(run: Run) -> str:
     return f"{run.method} FAILED" if run.error else run.method
+
+
+def _params(run: Run) -> str:
+    return " ".join(f"{k}={v}" for k, v in run.params.items())
 
 
 def _figures(run: Run) -> str:

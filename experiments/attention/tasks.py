@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.attention import densities, fastmax, kronecker, sketches
 from experiments.attention.families import Heads, clustered, gaussian, smooth
 from experiments.attention.language_model import (
     CharacterModel,
@@ -45,7 +46,9 @@ def tasks(options: Options) -> Sequence[Task]:
         ]
         found += [_model_task(model, 8192 if quick else 16_384), _gradient_task(model)]
     families = [_family(name, n, make) for name, make in made.items() for n in lengths]
-    return [*families, *found, _estimate_task(made, quick=quick)]
+    others = (fastmax, kronecker, sketches, densities)
+    beside = [task for part in others for task in part.tasks(quick=quick)]
+    return [*families, *found, _estimate_task(made, quick=quick), *beside]
 
 
 def sweep(options: Options) -> Sequence[Task]:
