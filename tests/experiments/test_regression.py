@@ -17,7 +17,7 @@ def options(tmp_path, data=None):
 def test_without_data_only_what_needs_none_is_left(tmp_path):
     names = [task.name for task in tasks(options(tmp_path))]
     assert names == [
-        "one process and two",
+        "two processes beside one",
         "RBF d = 4, evidence and gradient",
         "RBF d = 4, predictive variances",
     ]
