@@ -327,6 +327,9 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     ) -> Any:
         """Draws of the function: each is one function, whatever the points it is asked at.
 
+        A kernel that stayed gpytorch's own has no spectrum here: its draws are joint at the rows
+        of X, O(m³), and others at other rows.
+
         Parameters
         ----------
         X : array-like, shape (m, d)

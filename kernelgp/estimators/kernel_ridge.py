@@ -42,7 +42,8 @@ class KernelRidge(SaveMixin, RegressorMixin, BaseEstimator):
         for several regularisations where the outputs are copies.
     method : {"auto", "cholesky", "pcg", "sketch"}
         A dense factor, preconditioned conjugate gradients in tiles, or accelerated
-        sketch-and-project; "auto" goes by the number of rows.
+        sketch-and-project, which needs no memory but can be stopped at any pass; "auto" goes by
+        the number of rows.
     rtol
         Relative residual asked of every output; None is 1e-10 by a factor, 1e-6 by conjugate
         gradients and 1e-2 by sketch-and-project.
@@ -124,15 +125,14 @@ class KernelRidge(SaveMixin, RegressorMixin, BaseEstimator):
         method = choose_method(len(data.x), data.x.dtype) if self.method == "auto" else self.method
         if method == "sketch" and not bool((noise > 0).all()):
             raise ArgumentError("noise", "0", 'give a positive one, or method="pcg"')
-        usual = {"cholesky": 1e-10, "pcg": 1e-6, "sketch": 1e-2}[method]
         solution, reports = solve_ridge(
             RidgeProblem(kernel, data.x, targets, noise.to(data.x.device)),
             method,
-            rtol=usual if self.rtol is None else float(self.rtol),
+            rtol=None if self.rtol is None else float(self.rtol),
             max_iterations=int(self.max_iterations),
             generator=as_generator(self.random_state),
         )
-        self.method_, self.kernel_ = method, kernel
+        self.method_, self.kernel_ = reports[0].method, kernel
         self.X_fit_ = data.x.cpu().numpy()
         self.dual_coef_ = solution.reshape(data.y.shape).cpu().numpy()
         self.reports_ = reports

