@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.features.couplings import COUPLED
 from experiments.features.kernels import KERNELS, OURS
+from experiments.features.part_report import is_part, report_parts
 from experiments.harness import Options, Run, comparison
 from kernelgp.features.theory import relative_error
 from kernelgp.plotting import COLORS, grid_of_axes, save
@@ -14,7 +15,9 @@ __all__ = ["report"]
 
 
 def report(runs: Sequence[Run], options: Options) -> None:
-    """One table for every kind of task, and two pictures."""
+    """One table for every kind of task, and pictures."""
+    report_parts([run for run in runs if is_part(run)], options)
+    runs = [run for run in runs if not is_part(run)]
     kinds = dict.fromkeys(run.task.split(",")[0] for run in runs)
     for kind in kinds:
         mine = [run for run in runs if run.task.split(",")[0] == kind]
