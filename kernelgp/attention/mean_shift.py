@@ -209,19 +209,18 @@ def _log_mean(x: Targets, y: Tensor, kernel: RadialKernel) -> Tensor:
 
 
 def _merged(y: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """Of points in groups that chains of short steps connect: one of each, and each one's group.
+    """One of those that lie within a radius of it, until all are taken, and each one's.
 
     Returns
     -------
     representative : Tensor, shape (groups,)
     label : Tensor, shape (len(y),)
     """
-    near = Targets(y).sqdist(y) <= radius**2
-    label = torch.arange(len(y), device=y.device)
-    while True:
-        least = torch.where(near, label, len(y)).amin(dim=-1)
-        if torch.equal(least, label):
-            break
-        label = least
-    representative, group = label.unique(return_inverse=True)
-    return representative, group
+    label = torch.empty(len(y), dtype=torch.int64, device=y.device)
+    rest, representative = torch.arange(len(y), device=y.device), []
+    while len(rest):
+        near = (y[rest] - y[rest[0]]).square().sum(dim=-1) <= radius**2
+        label[rest[near]] = len(representative)
+        representative.append(rest[0])
+        rest = rest[~near]
+    return torch.stack(representative), label

@@ -15,7 +15,7 @@ from typing_extensions import override
 from kernelgp.attention.attention_matrix import choose_matrix
 from kernelgp.attention.door import check_call, check_generator
 from kernelgp.attention.tiles import Part
-from kernelgp.errors import ArgumentError
+from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.random import RandomState
 from kernelgp.validation import check_floating
 
@@ -260,8 +260,10 @@ def _stacked(x: Tensor) -> Tensor:
 
 
 def _check_columns(op: LinearOperator, other: Any) -> None:
-    if not isinstance(other, Tensor):
+    if isinstance(other, LinearOperator):
         return
+    if not isinstance(other, Tensor):
+        raise ArgumentTypeError("rhs", type(other).__name__, "give a torch tensor")
     n = op.shape[-1]
     if other.dim() == 0 or other.shape[-2 if other.dim() > 1 else -1] != n:
         raise ArgumentError("rhs", f"shape {tuple(other.shape)}", f"give ({n},) or (..., {n}, c)")

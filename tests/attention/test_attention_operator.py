@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -147,6 +148,8 @@ def test_bad_right_hand_sides_are_named():
         ArgumentError, match=r"rhs: got torch\.float64; convert it to torch\.float32"
     ):
         A.mT @ torch.ones(3).double()
+    with pytest.raises(ArgumentTypeError, match="rhs: got ndarray; give a torch tensor"):
+        A @ np.ones(4)
     fastmax = AttentionOperator(torch.ones(3, 2), torch.ones(4, 2), method="fastmax")
     with pytest.raises(ArgumentError, match="method: got 'fastmax', which has no log-sum-exp"):
         fastmax.logsumexp()
