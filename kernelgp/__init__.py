@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kernelgp import errors, kernels, linalg, operators
+    from kernelgp import attention, errors, features, kernels, linalg, operators, thinning, vecchia
     from kernelgp.estimators.displays import (
         CalibrationDisplay,
         ConvergenceDisplay,
@@ -62,10 +62,14 @@ __all__ = [
     "ResidualsDisplay",
     "UniversalFeatures",
     "__version__",
+    "attention",
     "errors",
+    "features",
     "kernels",
     "linalg",
     "operators",
+    "thinning",
+    "vecchia",
 ]
 _CLASSES = {
     "ArcCosineFeatures": "kernelgp.features.neural",
