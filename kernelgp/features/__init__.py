@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kernelgp.features.quantized import PackedFeatures, QuantizedFourierFeatures
     from kernelgp.features.sampler import sample_frequencies
     from kernelgp.features.sketch import PolynomialSketch
+    from kernelgp.features.suggest import Suggestion, suggest_features
+    from kernelgp.features.theory import fourier_error, relative_error
     from kernelgp.features.universal import UniversalFeatures
 
 __all__ = [
@@ -33,10 +35,14 @@ __all__ = [
     "QuantizedFourierFeatures",
     "RandomBinning",
     "SNNKLinear",
+    "Suggestion",
     "UniversalFeatures",
     "bundle",
+    "fourier_error",
     "nngp_kernel",
+    "relative_error",
     "sample_frequencies",
+    "suggest_features",
 ]
 
 # Loaded on first use: the sampler needs no scikit-learn, and some features are compiled.
@@ -58,7 +64,11 @@ _PLACES = {
     "UniversalFeatures": "universal",
     "bundle": "bundling",
     "nngp_kernel": "neural",
+    "Suggestion": "suggest",
+    "fourier_error": "theory",
+    "relative_error": "theory",
     "sample_frequencies": "sampler",
+    "suggest_features": "suggest",
 }
 
 
