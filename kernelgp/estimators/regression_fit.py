@@ -23,7 +23,7 @@ from kernelgp.estimators.fitted import FitReport, Fitted
 from kernelgp.estimators.regression_problem import Noise, Problem, Settings
 from kernelgp.gp.choose import LARGEST_DENSE, structure_of
 from kernelgp.gp.coregional import Coregional, OutputNoise
-from kernelgp.gp.dense import DenseFactor
+from kernelgp.gp.dense import LARGEST_EXACT_GRADIENT, DenseFactor
 from kernelgp.gp.fitting import best_start, maximise_evidence
 from kernelgp.gp.gradients import GradientNoise
 from kernelgp.gp.hyperparameters import Hyperparameters, relative_bounds
@@ -31,6 +31,7 @@ from kernelgp.gp.optimize import OptimizeReport
 from kernelgp.gp.regression import NoiseVariance, Posterior, Regression
 from kernelgp.gp.structured import separable_default
 from kernelgp.gp.student_t import StudentNoise
+from kernelgp.gp.vecchia_start import can_start, start_by_vecchia
 
 __all__ = [
     "add_rows",
@@ -43,8 +44,16 @@ __all__ = [
 
 # Where the search starts, as a share of the variance of the targets.
 _STARTING_NOISE = 0.1
-# In log units: of an exact evidence, and of one that random probes estimate.
-_TOLERANCE, _ESTIMATED_TOLERANCE = 1e-5, 1e-1
+# In log units: of an exact evidence, of one that starts where little is left to find, and of one
+# that random probes estimate.
+_TOLERANCE, _STARTED_TOLERANCE, _ESTIMATED_TOLERANCE = 1e-5, 1e-3, 1e-1
+# For each row, where only the slopes are estimated and an evaluation takes some ten seconds: five
+# log units at 10 000 rows, which no prediction feels.
+_DEAR_TOLERANCE = 5e-4
+# Below this an exact evidence is as cheap as one by Vecchia's approximation.
+_SMALLEST_STARTED = 1000
+# Neighbors of one fit after another; where an exact evidence is dear, more of them spare some.
+_FEW_NEIGHBORS, _MANY_NEIGHBORS = (60,), (30, 60)
 _TRIAL_ROWS = 400
 # Of the variance of the targets: less noise than this is searched for on a linear scale.
 _NOISE_SHIFT = 1e-3
@@ -71,7 +80,7 @@ def fit_regression(settings: Settings, data: Training, gradients: Tensor | None 
             notes.append("the targets are constant: hyperparameters are those it started from")
         elif len(parameters):
             models = problem.regressions(kernel, noise, settings, seed)
-            estimated = any(model.covariance.method == "iterative" for model in models)
+            begin = _begin(models, kernel, noise, parameters, settings, seed)
             found = maximise_evidence(
                 parameters,
                 lambda rows: evidence(kernel, rows),
@@ -80,9 +89,56 @@ def fit_regression(settings: Settings, data: Training, gradients: Tensor | None 
                 max_iterations=settings.max_iterations,
                 generator=settings.generator,
                 visible=settings.visible,
-                tolerance=_ESTIMATED_TOLERANCE if estimated else _TOLERANCE,
+                begin=begin,
+                tolerance=_tolerance(models, started=begin is not None),
+                judge=_is_dear(models[0]),
             )
     return condition(settings, problem, kernel, noise, seed, found, tuple(notes), begun)
+
+
+def _tolerance(models: list[Regression], *, started: bool) -> float:
+    """What a step of the search must gain, by how well the evidence and its slopes are known."""
+    if any(model.covariance.method == "iterative" for model in models):
+        return _ESTIMATED_TOLERANCE
+    if any(_is_dear(model) for model in models):
+        return _DEAR_TOLERANCE * max(len(model.y) for model in models)
+    return _STARTED_TOLERANCE if started else _TOLERANCE
+
+
+def _is_dear(model: Regression) -> bool:
+    """Whether an evidence is exact, but its slopes are estimated."""
+    return model.covariance.method == "cholesky" and len(model.y) > LARGEST_EXACT_GRADIENT
+
+
+def _begin(
+    models: list[Regression],
+    kernel: Any,
+    noise: Noise,
+    parameters: Hyperparameters,
+    settings: Settings,
+    seed: int,
+) -> Callable[[], Tensor | None] | None:
+    """How Vecchia's approximation gives the start; None where it does not."""
+    (model, *others) = models
+    plain = type(model) is Regression and not others and model.y.shape[-1] == 1
+    known = noise.module is None or isinstance(noise.module, NoiseVariance)
+    if not (plain and known and len(model.y) >= _SMALLEST_STARTED and can_start(kernel)):
+        return None
+    if model.covariance.method not in ("cholesky", "iterative", "vecchia"):
+        return None
+    dear = _is_dear(model)
+    return lambda: start_by_vecchia(
+        model,
+        kernel,
+        model.own(noise.value().detach()),
+        noise.module,
+        parameters,
+        n_neighbors=_MANY_NEIGHBORS if dear else _FEW_NEIGHBORS,
+        n_restarts=settings.n_restarts,
+        least_gain=1.0 if dear else 0.1,
+        seed=seed,
+        visible=settings.visible,
+    )
 
 
 def condition(

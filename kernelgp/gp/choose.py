@@ -16,14 +16,18 @@ from kernelgp.gp.structured import (
     is_uniform,
     separate,
 )
+from kernelgp.gp.vecchia import VecchiaCovariance, is_compiled
 
-__all__ = ["LARGEST_DENSE", "Method", "choose_covariance", "structure_of"]
+__all__ = ["LARGEST_DENSE", "LARGEST_STARTED", "Method", "choose_covariance", "structure_of"]
 
-Method = Literal["auto", "cholesky", "iterative", "kronecker", "toeplitz"]
+Method = Literal["auto", "cholesky", "iterative", "vecchia", "kronecker", "toeplitz"]
 
 # Up to here the exact evidence of a Cholesky factor in float64 (3 s an evaluation on two quiet
 # cores) is worth more than the seconds that iterating in float32 saves.
 LARGEST_DENSE = 6000
+# Up to here where Vecchia's approximation leaves little to search for: then a few factors are
+# enough, and they bear noise so small that iterating would not end (kin40k).
+LARGEST_STARTED = 12_000
 # Below this structure saves less than it takes to explain.
 _SMALLEST_STRUCTURED = 2000
 # With fewer cells observed, conjugate gradients on the whole grid do too much for nothing.
@@ -97,8 +101,11 @@ def choose_covariance(
             remedy = 'give one variance, or method="cholesky"'
             raise ArgumentError("noise", "one per row on a uniform axis", remedy)
         return ToeplitzCovariance(x, unit)
-    if method == "cholesky" or (method != "iterative" and len(x) <= LARGEST_DENSE):
-        return DenseCovariance(x, unit)
+    if method == "vecchia":
+        return VecchiaCovariance(x, unit, seed)
+    largest = LARGEST_STARTED if is_compiled(kernel) and not distributed else LARGEST_DENSE
+    if method == "cholesky" or (method != "iterative" and len(x) <= largest):
+        return DenseCovariance(x, unit, seed)
     return IterativeCovariance(_narrow(x, kernel, dtype), unit, seed, distributed=distributed)
 
 

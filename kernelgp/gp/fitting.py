@@ -6,6 +6,7 @@ handful of evaluations is enough (kin40k, n = 2 000: 9 where L-BFGS from scratch
 """
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -49,6 +50,8 @@ def maximise_evidence(
     generator: torch.Generator,
     visible: bool | None,
     tolerance: float,
+    begin: Callable[[], Tensor | None] | None = None,
+    judge: bool = False,
 ) -> OptimizeReport:
     """Leave in the modules what maximises the log evidence plus the log priors.
 
@@ -63,47 +66,30 @@ def maximise_evidence(
         Random starts besides the present one, on the smallest subsample if there is one.
     tolerance
         In log units; of all rows.
+    begin : callable, optional
+        Takes the place of subsamples and restarts: leaves a good start in the modules and gives
+        the inverse Hessian there, or gives None and leaves all as it was.
+    judge
+        Whether that start has to be likelier than the optimum of a subsample.
 
     Returns
     -------
     OptimizeReport
         Of all rows; seconds are those of the whole search, evaluations those of all rows.
     """
-    start = parameters.vector()
-    starts = [
-        start + _PERTURBATION * torch.randn(len(start), generator=generator, dtype=torch.float64)
-        for _ in range(n_restarts)
-    ]
-    inverse_hessian, previous, seconds = None, 0, 0.0
-    order = torch.randperm(n, generator=generator)
-    for size in levels(n):
-        log_evidence = evidence(order[:size].sort().values)
-        loss = _negative(log_evidence)
-        known = None if inverse_hessian is None else inverse_hessian * (previous / size)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", JitterWarning)
-            found = learn(
-                parameters,
-                loss,
-                starts=starts,
-                max_iterations=max_iterations,
-                tolerance=1e-2,
-                inverse_hessian=known,
-                in_rounds=True,
-                description=f"fit {size} of {n}",
-                visible=visible,
-                warn=False,
-            )
-        seconds += found.seconds
-        if found.interrupted:
-            tell(found, stacklevel=_TO_USER)
-            return found
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", JitterWarning)
-            hessian = curvature(as_objective(parameters, loss), found.vector)
-        parameters.assign(found.vector)
-        inverse_hessian, previous, starts = torch.linalg.inv(hessian), size, []
-    known = None if inverse_hessian is None else inverse_hessian * (previous / n)
+    begun = time.perf_counter()
+    known, starts, interrupted = None if begin is None else begin(), [], None
+    if known is None:
+        known, starts, interrupted = _from_subsamples(
+            parameters, evidence, n, n_restarts, max_iterations, generator, visible=visible
+        )
+    elif judge:
+        known, interrupted = _likelier(
+            parameters, evidence, n, known, max_iterations, generator, visible=visible
+        )
+    if interrupted is not None:
+        tell(interrupted, stacklevel=_TO_USER)
+        return interrupted
     found = learn(
         parameters,
         _negative(evidence(None)),
@@ -117,7 +103,106 @@ def maximise_evidence(
         warn=False,
     )
     tell(found, stacklevel=_TO_USER)
-    return replace(found, seconds=found.seconds + seconds)
+    return replace(found, seconds=time.perf_counter() - begun)
+
+
+def _likelier(
+    parameters: Hyperparameters,
+    evidence: Callable[[Tensor | None], Callable[[], Tensor]],
+    n: int,
+    inverse_hessian: Tensor,
+    max_iterations: int,
+    generator: torch.Generator,
+    *,
+    visible: bool | None,
+) -> tuple[Tensor, OptimizeReport | None]:
+    """The start there is, or the optimum of a subsample that it leads to.
+
+    An approximation may be far from the truth where the data are nearly linear (elevators).
+    """
+    start = parameters.vector()
+    rows = torch.randperm(n, generator=generator)[:_LARGEST_PART].sort().values
+    known = inverse_hessian * (n / len(rows))
+    text = f"fit {len(rows)} of {n}"
+    found, hessian = _on_part(
+        parameters, evidence(rows), known, [], max_iterations, text, visible=visible
+    )
+    if found.interrupted:
+        return known, found
+    values = []
+    for vector in (found.vector, start):
+        parameters.assign(vector)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", JitterWarning)
+            values.append((evidence(None)() + parameters.log_prior()).item())
+    if values[1] >= values[0]:
+        return inverse_hessian, None
+    parameters.assign(found.vector)
+    return torch.linalg.inv(hessian) * (len(rows) / n), None
+
+
+def _on_part(
+    parameters: Hyperparameters,
+    log_evidence: Callable[[], Tensor],
+    known: Tensor | None,
+    starts: Sequence[Tensor],
+    max_iterations: int,
+    description: str,
+    *,
+    visible: bool | None,
+) -> tuple[OptimizeReport, Tensor]:
+    """The optimum of some rows, left in the modules, and the Hessian there."""
+    loss = _negative(log_evidence)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JitterWarning)
+        found = learn(
+            parameters,
+            loss,
+            starts=starts,
+            max_iterations=max_iterations,
+            tolerance=1e-2,
+            inverse_hessian=known,
+            in_rounds=True,
+            description=description,
+            visible=visible,
+            warn=False,
+        )
+        if found.interrupted:
+            return found, torch.eye(len(found.vector), dtype=torch.float64)
+        hessian = curvature(as_objective(parameters, loss), found.vector)
+    parameters.assign(found.vector)
+    return found, hessian
+
+
+def _from_subsamples(
+    parameters: Hyperparameters,
+    evidence: Callable[[Tensor | None], Callable[[], Tensor]],
+    n: int,
+    n_restarts: int,
+    max_iterations: int,
+    generator: torch.Generator,
+    *,
+    visible: bool | None,
+) -> tuple[Tensor | None, list[Tensor], OptimizeReport | None]:
+    """Inverse Hessian for all rows, starts not tried yet, and the report if it was interrupted."""
+    start = parameters.vector()
+    starts = [
+        start + _PERTURBATION * torch.randn(len(start), generator=generator, dtype=torch.float64)
+        for _ in range(n_restarts)
+    ]
+    inverse_hessian, previous = None, 0
+    order = torch.randperm(n, generator=generator)
+    for size in levels(n):
+        known = None if inverse_hessian is None else inverse_hessian * (previous / size)
+        found, hessian = _on_part(
+            parameters, evidence(order[:size].sort().values), known, starts,
+            max_iterations, f"fit {size} of {n}", visible=visible,
+        )  # fmt: skip
+        if found.interrupted:
+            return None, [], found
+        inverse_hessian, previous, starts = torch.linalg.inv(hessian), size, []
+    known = None if inverse_hessian is None else inverse_hessian * (previous / n)
+    return known, starts, None
 
 
 def _negative(log_evidence: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Evaluated", "at_bounds", "climb"]
+__all__ = ["LEAST_GAIN", "Evaluated", "at_bounds", "climb"]
 
 Array = NDArray[np.float64]
 
@@ -21,7 +21,7 @@ _PAIRS = 6
 _LONGEST = 1.5
 _ARMIJO, _MOST_HALVINGS = 1e-4, 12
 # A step that promises less, in natural units of the likelihood, is not worth a pass.
-_GAIN = 0.1
+LEAST_GAIN = 0.1
 _MOST_STEPS = 60
 _ROUNDING = 1e-9
 
@@ -48,6 +48,7 @@ def climb(
     low: Array,
     high: Array,
     on_step: Callable[[P], None] | None = None,
+    least_gain: float = LEAST_GAIN,
 ) -> tuple[P, bool]:
     """Go up until no step promises more; the last point, and whether that is why it ended.
 
@@ -61,6 +62,8 @@ def climb(
         Bounds; they may be infinite.
     on_step
         Called after every step.
+    least_gain : float
+        What a step must promise, in natural units.
     """
     pairs: list[tuple[Array, Array]] = []
     for _ in range(_MOST_STEPS):
@@ -71,7 +74,7 @@ def climb(
         step = np.zeros_like(free)
         if inside.any():
             step[inside] = _direction(now, pairs, inside)
-        if float(now.gradient @ step) / 2 < _GAIN:
+        if float(now.gradient @ step) / 2 < least_gain:
             return now, True
         step = _cut(step, now.gradient)
         new = _search(evaluate, now, step, low, high)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
-from kernelgp.vecchia.climb import at_bounds, climb
+from kernelgp.vecchia.climb import LEAST_GAIN, at_bounds, climb
 from kernelgp.vecchia.likelihood import Evaluation, Parameters, Responses, evaluate
 from kernelgp.vecchia.neighbors import nearest_previous
 
@@ -73,6 +73,7 @@ def fit_vecchia(
     from_sample: bool = True,
     n_neighbors: int = 30,
     least_ratio: float = 1e-8,
+    least_gain: float = LEAST_GAIN,
     rng: np.random.Generator,
     on_step: Callable[[Evaluation], None] | None = None,
 ) -> VecchiaFit:
@@ -87,6 +88,8 @@ def fit_vecchia(
         Whether a fit on a sample, where there are many rows, moves the start first.
     least_ratio : float
         The noise variance is at least this much of the outputscale.
+    least_gain : float
+        What a step must promise, in natural units of the likelihood.
     rng
         For the order, which is random: at the level of responses that is as good as any.
     on_step
@@ -97,9 +100,9 @@ def fit_vecchia(
         if n > 3 * size and (size == _SAMPLE or n > _LARGE):
             sample = rows.ordered(rng.choice(n, size, replace=False))
             m = min(_SAMPLE_NEIGHBORS, n_neighbors)
-            start = _Problem(sample, m, least_ratio).maximize(start, None).parameters
+            start = _Problem(sample, m, least_ratio, LEAST_GAIN).maximize(start, None).parameters
     order = rng.permutation(n)
-    problem = _Problem(rows.ordered(order), n_neighbors, least_ratio)
+    problem = _Problem(rows.ordered(order), n_neighbors, least_ratio, least_gain)
     found = problem.maximize(start, on_step)
     return VecchiaFit(
         found,
@@ -140,10 +143,12 @@ def first_guess(
 class _Problem:
     """One set of points in one order, and the search on it."""
 
-    def __init__(self, rows: Responses, n_neighbors: int, least_ratio: float) -> None:
+    def __init__(
+        self, rows: Responses, n_neighbors: int, least_ratio: float, least_gain: float
+    ) -> None:
         self.rows = rows
         self._m = min(n_neighbors, max(len(rows.y) - 1, 1))
-        self._least_ratio = least_ratio
+        self._least_ratio, self._least_gain = least_ratio, least_gain
         self.neighbors = np.empty((0, self._m), np.int64)
         self.evaluations, self.at_bound, self.converged = 0, (), False
 
@@ -160,7 +165,7 @@ class _Problem:
             self.neighbors = nearest_previous(start.scaled(self.rows.X), self._m)
             self.evaluations += 1
             now = evaluate(self.rows, self.neighbors, start.at(free), mean)
-            now, self.converged = climb(self._evaluate, now, low, high, on_step)
+            now, self.converged = climb(self._evaluate, now, low, high, on_step, self._least_gain)
             mean = now.mean
             moved = np.abs(np.log(now.parameters.lengthscale / start.lengthscale)).max()
             start = now.parameters
