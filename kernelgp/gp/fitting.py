@@ -26,6 +26,8 @@ _SMALLEST_WHOLE = 800
 _LARGEST_PART = 2000
 # From a warning through this file, the fit and the estimator to the line that called it.
 _TO_USER = 5
+# In log units, of a part that only gives a start.
+_START_TOLERANCE = 0.5
 _PERTURBATION = 1.5  # of the logarithms, in restarts
 
 
@@ -123,10 +125,10 @@ def _likelier(
     start = parameters.vector()
     rows = torch.randperm(n, generator=generator)[:_LARGEST_PART].sort().values
     known = inverse_hessian * (n / len(rows))
-    text = f"fit {len(rows)} of {n}"
     found, hessian = _on_part(
-        parameters, evidence(rows), known, [], max_iterations, text, visible=visible
-    )
+        parameters, evidence(rows), known, [], max_iterations, f"fit {len(rows)} of {n}",
+        tolerance=_START_TOLERANCE, visible=visible,
+    )  # fmt: skip
     if found.interrupted:
         return known, found
     values = []
@@ -149,6 +151,7 @@ def _on_part(
     max_iterations: int,
     description: str,
     *,
+    tolerance: float = 1e-2,
     visible: bool | None,
 ) -> tuple[OptimizeReport, Tensor]:
     """The optimum of some rows, left in the modules, and the Hessian there."""
@@ -160,7 +163,7 @@ def _on_part(
             loss,
             starts=starts,
             max_iterations=max_iterations,
-            tolerance=1e-2,
+            tolerance=tolerance,
             inverse_hessian=known,
             in_rounds=True,
             description=description,
