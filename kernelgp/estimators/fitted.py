@@ -25,7 +25,7 @@ class FitReport:
     Attributes
     ----------
     method
-        "cholesky", "iterative", "kronecker" or "toeplitz".
+        "cholesky", "iterative", "vecchia", "kronecker" or "toeplitz".
     n_rows, n_outputs, n_missing
         Rows that were used, outputs, and targets that are missing in these rows.
     seconds
@@ -207,6 +207,9 @@ class Fitted:
         if self.problem.y.shape[-1] > 1:
             given = f"{self.problem.y.shape[-1]} outputs"
             raise ArgumentError("y", given, "fit one output at a time for a gpytorch model")
+        if self.report.method == "vecchia":
+            remedy = 'fit with method="cholesky", whose posterior gpytorch has'
+            raise ArgumentError("method", '"vecchia"', remedy)
         if type(self.posteriors[0]) is not Posterior:
             remedy = "ask for a model of plain values with Gaussian noise"
             raise ArgumentError("likelihood", "observations of another kind", remedy)

@@ -46,7 +46,7 @@ __all__ = ["GPRegressor"]
 
 
 class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
-    """Gaussian process regression: exact, from ten rows to some hundred thousand.
+    """Gaussian process regression: exact to 12 000 rows, from the rows near by beyond.
 
     Hyperparameters maximise the marginal likelihood (times gpytorch's priors, if the kernel has
     any). Inputs and targets are standardised inside; what is reported is in the user's units.
@@ -60,11 +60,14 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         where that is learned.
     noise : "learn", float or array of shape (n,), default="learn"
         Variance of the noise in squared units of `y`: one, or one for each row.
-    method : {"auto", "cholesky", "iterative", "kronecker", "toeplitz"}, default="auto"
-        "cholesky" up to 6 000 rows; "iterative" (preconditioned conjugate gradients, stochastic
-        Lanczos quadrature) beyond; "kronecker" for rows on a grid, cells may be missing, and a
-        kernel that is a product over the columns; "toeplitz" for evenly spaced rows of one column
-        and a stationary kernel. "auto" looks for structure above 2 000 rows.
+    method : {"auto", "cholesky", "iterative", "vecchia", "kronecker", "toeplitz"}, default="auto"
+        "cholesky" up to 6 000 rows, with a scaled RBF, Matern or RationalQuadratic kernel up to
+        12 000, for then the search starts at the optimum of Vecchia's approximation; beyond, for
+        these kernels, "vecchia": every row given 30 rows near it, every prediction 120, O(n);
+        "iterative" (preconditioned conjugate gradients, stochastic Lanczos quadrature) for the
+        others; "kronecker" for rows on a grid, cells may be missing, and a kernel that is a
+        product over the columns; "toeplitz" for evenly spaced rows of one column and a
+        stationary kernel. "auto" looks for structure above 2 000 rows.
     likelihood : "gaussian", "student_t" or a gpytorch likelihood of these, default="gaussian"
         Student's t takes outliers for what they are; its degrees of freedom are learned unless the
         noise is given, and what is maximised is a lower bound of the likelihood.
@@ -219,7 +222,9 @@ class GPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
 
     def _settings(self, data: Training) -> Settings:
         check_choice(
-            "method", self.method, ["auto", "cholesky", "iterative", "kronecker", "toeplitz"]
+            "method",
+            self.method,
+            ["auto", "cholesky", "iterative", "vecchia", "kronecker", "toeplitz"],
         )
         check_choice("mean", self.mean, ["constant", "zero", "linear"])
         check_choice("optimizer", self.optimizer, ["lbfgs", None])

@@ -98,7 +98,7 @@ def fit_regression(settings: Settings, data: Training, gradients: Tensor | None 
 
 def _tolerance(models: list[Regression], *, started: bool) -> float:
     """What a step of the search must gain, by how well the evidence and its slopes are known."""
-    if any(model.covariance.method == "iterative" for model in models):
+    if any(model.covariance.method in ("iterative", "vecchia") for model in models):
         return _ESTIMATED_TOLERANCE
     if any(_is_dear(model) for model in models):
         return _DEAR_TOLERANCE * max(len(model.y) for model in models)

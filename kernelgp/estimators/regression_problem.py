@@ -19,6 +19,8 @@ from kernelgp.gp.gradients import (
 )
 from kernelgp.gp.regression import Mean, Regression
 from kernelgp.gp.student_t import StudentNoise, StudentRegression
+from kernelgp.gp.vecchia import VecchiaCovariance
+from kernelgp.gp.vecchia_posterior import VecchiaRegression
 
 __all__ = ["Noise", "Problem", "Settings"]
 
@@ -183,8 +185,10 @@ class Problem:
             chosen,
         )
         if not isinstance(noise.module, StudentNoise):
-            return Regression(*parts)
-        if not isinstance(covariance, DenseCovariance):
+            near = isinstance(covariance, VecchiaCovariance)
+            return VecchiaRegression(*parts) if near else Regression(*parts)
+        many = settings.method == "auto" and len(x) > LARGEST_DENSE
+        if many or not isinstance(covariance, DenseCovariance):
             given = f"student_t for {len(x)} rows by {covariance.method}"
             raise ArgumentError("likelihood", given, f"give up to {LARGEST_DENSE} rows")
         return StudentRegression(*parts, noise_module=noise.module)

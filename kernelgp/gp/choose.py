@@ -101,11 +101,16 @@ def choose_covariance(
             remedy = 'give one variance, or method="cholesky"'
             raise ArgumentError("noise", "one per row on a uniform axis", remedy)
         return ToeplitzCovariance(x, unit)
-    if method == "vecchia":
-        return VecchiaCovariance(x, unit, seed)
-    largest = LARGEST_STARTED if is_compiled(kernel) and not distributed else LARGEST_DENSE
-    if method == "cholesky" or (method != "iterative" and len(x) <= largest):
+    compiled = is_compiled(kernel)
+    if method == "vecchia" and not compiled:
+        remedy = "give a scaled RBF, Matern or RationalQuadratic kernel, or another method"
+        raise ArgumentError("kernel", f'{kernel} with method="vecchia"', remedy)
+    by_neighbors = compiled and not distributed
+    largest = LARGEST_STARTED if by_neighbors else LARGEST_DENSE
+    if method == "cholesky" or (method == "auto" and len(x) <= largest):
         return DenseCovariance(x, unit, seed)
+    if method == "vecchia" or (method == "auto" and by_neighbors):
+        return VecchiaCovariance(x, unit, seed)
     return IterativeCovariance(_narrow(x, kernel, dtype), unit, seed, distributed=distributed)
 
 

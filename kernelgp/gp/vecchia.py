@@ -13,7 +13,7 @@ Vecchia's approximation*, Statistics and Computing 31, 2021.
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
@@ -23,14 +23,21 @@ from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
 from kernelgp.errors import ArgumentError
-from kernelgp.gp.covariance import Evidence, Factor, TrainingCovariance
+from kernelgp.gp.covariance import Evidence, TrainingCovariance
 from kernelgp.operators.expression import Leaf, Scaled
 from kernelgp.vecchia.likelihood import Parameters, Responses, Sums, sums
 from kernelgp.vecchia.merging import merge_rows
 from kernelgp.vecchia.neighbors import nearest_previous
 from kernelgp.vecchia.stationary import read_stationary
 
-__all__ = ["Inputs", "VecchiaCovariance", "is_compiled", "read_inputs"]
+__all__ = [
+    "LEAST_RATIO",
+    "Inputs",
+    "VecchiaCovariance",
+    "is_compiled",
+    "read_inputs",
+    "relative_noise",
+]
 
 Array = NDArray[np.float64]
 
@@ -130,21 +137,26 @@ class VecchiaCovariance(TrainingCovariance):
     @override
     def evidence(self, kernel: Any, noise: Tensor, y: Tensor, basis: Tensor) -> Evidence:
         given = read_inputs(kernel)
-        common, relative = _relative(noise)
+        common, relative = relative_noise(noise)
         quad, logdet, coefficients = _VecchiaEvidence.apply(
             self, given, common, relative, y, basis, given.scale, given.lengthscale, given.alpha
         )
         return Evidence(quad, logdet, coefficients)
 
     @override
-    def factor(self, kernel: Any, noise: Tensor) -> Factor:
-        raise NotImplementedError("its posterior has no factor of all rows")
+    def factor(self, kernel: Any, noise: Tensor) -> NoReturn:
+        del kernel, noise
+        raise ArgumentError("method", '"vecchia"', 'fit with method="cholesky" for a factor')
 
     def rows(self, y: Array, basis: Array, relative: Array) -> Responses:
         """In a random order, those at one place merged."""
-        merged = merge_rows(self.x, y, basis, np.ones(len(y)), relative)
+        merged = self.merged(y, basis, relative)
         order = np.random.default_rng(self.seed).permutation(len(merged.y))
         return merged.ordered(order)
+
+    def merged(self, y: Array, basis: Array, relative: Array) -> Responses:
+        """Those at one place made one."""
+        return merge_rows(self.x, y, basis, np.ones(len(y)), relative)
 
     def neighbors(self, points: Array, lengthscale: Array) -> NDArray[np.int64]:
         """Of the rows in their order, found once."""
@@ -173,7 +185,7 @@ class VecchiaCovariance(TrainingCovariance):
         return mean, found
 
 
-def _relative(noise: Tensor) -> tuple[Tensor, Array | None]:
+def relative_noise(noise: Tensor) -> tuple[Tensor, Array | None]:
     """A variance and what each row has of it, None for all alike."""
     if noise.dim() == 0:
         return noise.cpu(), None

@@ -100,12 +100,19 @@ class ResponsePosterior:
         mean, variance = np.empty(len(queries)), np.empty(len(queries))
         for start in range(0, len(queries), _BATCH):
             part = slice(start, start + _BATCH)
-            near = self._near(queries[part])
-            found = self._columns(queries[part], near)
-            last = found[:, -1]
-            mean[part] = -np.einsum("qm,qm->q", found[:, :-1], self.residual[near]) / last
-            variance[part] = 1 / last**2
+            near, weights, variance[part] = self.weights(queries[part])
+            mean[part] = np.einsum("qm,qm->q", weights, self.residual[near])
         return mean, variance
+
+    def weights(self, queries: Array) -> tuple[NDArray[np.int64], Array, Array]:
+        """Rows near every query, (q, m), what each counts there, and the variance left, (q,)."""
+        near = self._near(queries)
+        return near, *self.weights_of(queries, near)
+
+    def weights_of(self, queries: Array, near: NDArray[np.int64]) -> tuple[Array, Array]:
+        """What rows chosen by others count at every query, (q, m), and the variance left, (q,)."""
+        found = self._columns(queries, near)
+        return -found[:, :-1] / found[:, -1:], 1 / found[:, -1] ** 2
 
     def joint(self, queries: Array, n_between: int) -> Joint:
         """All queries together, each given responses and up to `n_between` other queries."""

@@ -119,3 +119,88 @@ def test_too_little_memory_is_told_in_rows(monkeypatch):
     monkeypatch.setattr(dense, "lower_inverse", exhausted)
     with pytest.raises(MemoryError, match="60 rows"):
         gp.log_marginal_likelihood(gp.theta_, eval_gradient=True)
+
+
+def fitted_at(X, y, method, **arguments):
+    kernel = 1.3 * Matern(nu=2.5, lengthscale=[0.5, 0.6, 0.8])
+    given = {"noise": 0.02, "optimizer": None} | arguments
+    return GPRegressor(kernel, method=method, random_state=0, **given).fit(X, y)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_where_all_rows_are_near_every_answer_is_the_exact_one(outputs):
+    X, y = data(90, seed=2)
+    X[5] = X[4]
+    y = y if outputs == 1 else np.stack([y, -2 * y + X[:, 2]], axis=-1)
+    new = np.random.default_rng(5).uniform(size=(15, 3))
+    near, exact = (fitted_at(X, y, method) for method in ("vecchia", "cholesky"))
+    assert near.report_.method == "vecchia"
+    for latent in (False, True):
+        for a, b in zip(
+            near.predict(new, return_std=True, latent=latent),
+            exact.predict(new, return_std=True, latent=latent),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        near.predict(new, return_cov=True)[1], exact.predict(new, return_cov=True)[1], atol=1e-6
+    )
+    drawn = near.sample_y(new, 3, random_state=1)
+    assert drawn.shape == exact.sample_y(new, 3).shape
+    np.testing.assert_allclose(near.sample_y(new[4:], 3, random_state=1), drawn[4:], atol=1e-8)
+    if outputs == 1:
+        one, other = near.leave_one_out(), exact.leave_one_out()
+        np.testing.assert_allclose(one.mean, other.mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(one.std, other.std, rtol=1e-5, atol=1e-6)
+
+
+def test_draws_given_the_rows_near_by_have_the_posterior_s_moments():
+    X, y = data(200, seed=3)
+    near = fitted_at(X, y, "vecchia", noise=0.2)
+    new = np.random.default_rng(6).uniform(size=(6, 3))
+    mean, std = near.predict(new, return_std=True, latent=True)
+    drawn = near.sample_y(new, 2000, random_state=0, n_features=2048)
+    np.testing.assert_allclose(drawn.mean(axis=1), mean, atol=5 * std.max() / 2000**0.5)
+    np.testing.assert_allclose(drawn.std(axis=1), std, rtol=0.2)
+
+
+def test_a_fit_by_neighbors_is_as_good_as_an_exact_one_and_is_kept(tmp_path):
+    X, y = data(1300, seed=4)
+    new, truth = data(300, seed=5)
+    near = GPRegressor(method="vecchia", random_state=0).fit(X, y)
+    exact = GPRegressor(random_state=0).fit(X, y)
+    assert near.report_.optimizer.converged
+    assert near.score(new, truth) > exact.score(new, truth) - 2e-3
+    np.testing.assert_allclose(near.noise_, exact.noise_, rtol=0.1)
+    value, gradient = near.log_marginal_likelihood(near.theta_, eval_gradient=True)
+    assert value == pytest.approx(near.log_marginal_likelihood_value_, rel=1e-9)
+    assert np.isfinite(gradient).all()
+    near.save(tmp_path / "near.gp")
+    again = GPRegressor.load(tmp_path / "near.gp")
+    np.testing.assert_array_equal(again.predict(new), near.predict(new))
+    near.partial_fit(new, truth)
+    assert near.report_.n_rows == 1600
+    with pytest.raises(ArgumentError, match=r'method: got "vecchia"; fit with'):
+        near.gpytorch_model()
+
+
+def test_weights_and_variances_a_row_reach_the_neighbors():
+    X, y = data(120, seed=6)
+    weights = np.random.default_rng(7).integers(1, 4, size=len(y)).astype(float)
+    variances = np.random.default_rng(8).uniform(0.01, 0.1, size=len(y))
+    new = np.random.default_rng(9).uniform(size=(8, 3))
+    kernel = 1.3 * Matern(nu=2.5, lengthscale=0.6)
+    answers = []
+    for method in ("vecchia", "cholesky"):
+        gp = GPRegressor(kernel, noise=variances, optimizer=None, method=method)
+        gp.fit(X, y, sample_weight=weights)
+        answers.append((gp.predict(new), gp.log_marginal_likelihood_value_))
+    np.testing.assert_allclose(answers[0][0], answers[1][0], rtol=1e-3, atol=1e-3)
+
+
+def test_what_neighbors_cannot_do_is_refused_by_name():
+    X, y = data(40)
+    with pytest.raises(ArgumentError, match=r"kernel: got .*Periodic.* with method=.vecchia"):
+        GPRegressor(Periodic(), method="vecchia").fit(X, y)
+    with pytest.raises(ArgumentError, match="student_t"):
+        GPRegressor(method="vecchia", likelihood="student_t").fit(X, y)
