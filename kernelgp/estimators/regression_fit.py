@@ -93,6 +93,8 @@ def fit_regression(settings: Settings, data: Training, gradients: Tensor | None 
                 tolerance=_tolerance(models, started=begin is not None),
                 judge=_is_dear(models[0]),
             )
+            if irrelevant := parameters.irrelevant():
+                notes.append(f"inputs that hardly matter: {', '.join(irrelevant)}")
     return condition(settings, problem, kernel, noise, seed, found, tuple(notes), begun)
 
 

@@ -5,6 +5,7 @@ behind the transform of their constraint: an optimiser sees one vector of unboun
 are on values, in the user's units; a parameter whose gradient is switched off stays as it is.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ Bounds = Callable[[str, Tensor], tuple[Tensor, Tensor]]
 # A value is at a bound of gpytorch's own constraints if it is as near as this, relatively: behind
 # a sigmoid or softplus it never gets there.
 _NEAR = 1e-3
+# An input does not matter if its lengthscale is within this factor of its bound: of
+# `relative_bounds`, a hundred times the spread of the input and more.
+_LONG = 100.0
 
 
 def relative_bounds(x_scale: Tensor, y_scale: float) -> Bounds:
@@ -222,6 +226,15 @@ class Hyperparameters:
             and not (side == "upper" and "lengthscale[" in name)
         ]
         return (*found, *(text for entry in self._entries for text in _at_constraint(entry)))
+
+    def irrelevant(self) -> tuple[str, ...]:
+        """Lengthscales of single inputs near their upper bound: inputs that hardly matter."""
+        _, high = self.limits()
+        long = self.vector() > high - math.log(_LONG)
+        return tuple(
+            name for name, is_long in zip(self.names, long, strict=True)
+            if is_long and "lengthscale[" in name
+        )  # fmt: skip
 
     def log_prior(self) -> Tensor:
         """The sum of gpytorch's log priors of every module, with a graph; 0 without priors."""

@@ -475,3 +475,15 @@ def test_an_input_that_does_not_matter_is_no_trouble_and_warnings_point_at_the_c
     with pytest.warns(ConvergenceWarning) as seen:
         GPRegressor(random_state=0).fit(X[:, :1], np.sin(X[:, 0]))
     assert seen[0].filename == __file__
+
+
+def test_an_input_that_does_not_matter_is_noted_without_a_warning():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(80, 2))
+    gp = GPRegressor(random_state=0).fit(X, np.sin(6 * X[:, 0]) + 0.05 * rng.normal(size=80))
+    name = next(n for n in gp.theta_names_ if n.endswith("lengthscale[1]"))
+    assert gp.report_.notes == (f"inputs that hardly matter: {name}",)
+    assert gp.report_.notes[0] in str(gp.report_)
+    y = np.sin(6 * X[:, 0]) + np.cos(4 * X[:, 1]) + 0.05 * rng.normal(size=80)
+    both = GPRegressor(random_state=0).fit(X, y)
+    assert not both.report_.notes
