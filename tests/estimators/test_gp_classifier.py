@@ -242,3 +242,13 @@ def test_another_method_leaves_nothing_of_the_first():
     model.set_params(method="laplace").fit(X, y)
     assert not hasattr(model, "inducing_points_")
     assert model.dual_coef_.shape == (100, 1)
+
+
+def test_a_variational_posterior_that_still_rises_says_so(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(90, 2))
+    y = np.digitize(X[:, 0], [0.3, 0.6])
+    options = {"method": "variational", "n_inducing": 12, "max_epochs": 1, "random_state": 0}
+    monkeypatch.setattr("kernelgp.gp.svgp_learning._FULL_STEPS", 1)
+    with pytest.warns(ConvergenceWarning, match="variational: the bound, .* after 1 full steps"):
+        GPClassifier(**options).fit(X, y)
