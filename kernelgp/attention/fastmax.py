@@ -38,7 +38,7 @@ class FastmaxOptions:
         default scale then keeps logits within [-1, 1] and weights ``1 + s`` above 0. Each
         token by itself, so that a causal output does not depend on tokens to come.
     chunk
-        Tokens at a time.
+        Tokens at a time; None is 128 at order 1 and 256 at order 2, where it was fastest.
 
     Raises
     ------
@@ -48,12 +48,13 @@ class FastmaxOptions:
 
     order: int = 2
     normalize: bool = True
-    chunk: int = 256
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2) or isinstance(self.order, bool):
             raise ArgumentError("order", repr(self.order), "give 1 or 2")
-        check_count("chunk", self.chunk)
+        if self.chunk is not None:
+            check_count("chunk", self.chunk)
 
 
 def fastmax(
@@ -113,7 +114,7 @@ def fastmax(
         values,
         order=options.order,
         is_causal=is_causal,
-        chunk=options.chunk,
+        chunk=options.chunk or 128 * options.order,
     )
     total = y[..., -1:]
     if options.order == 1 and not options.normalize:
