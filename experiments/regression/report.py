@@ -37,12 +37,18 @@ _HEADERS = ("table", "method", "RMSE", "NLL", "within 2 std", "s", "best")
 
 
 def _row(run: Run, runs: Sequence[Run]) -> list[str | float | None]:
-    best = min((other.figures.get("RMSE") or np.inf) for other in runs if other.task == run.task)
-    mine = run.figures.get("RMSE")
-    close = "*" if mine is not None and mine <= 1.01 * best else ""
     name = f"{run.method} FAILED" if run.error else run.method
     figures = [run.figures.get(key) for key in ("RMSE", "NLL", "within 2 std")]
-    return [run.task, name, *figures, run.seconds, close]
+    best = " ".join(key for key in ("RMSE", "NLL") if _is_best(run, runs, key))
+    return [run.task, name, *figures, run.seconds, best]
+
+
+def _is_best(run: Run, runs: Sequence[Run], key: str) -> bool:
+    """Whether a figure is the least of its table, or within a hundredth of that."""
+    found = [other.figures.get(key) for other in runs if other.task == run.task]
+    best = min((value for value in found if value is not None), default=np.inf)
+    mine = run.figures.get(key)
+    return mine is not None and mine <= best + 0.01 * abs(best)
 
 
 def _draw_tables(runs: Sequence[Run], options: Options) -> str:
