@@ -39,7 +39,7 @@ def _by_neighbors(options: Options) -> Task:
 
 def _planes(options: Options) -> list[Task]:
     """Fields on a square, one lengthscale."""
-    n, seconds = (400, 3.0) if options.quick else (5000, 60.0)
+    n, seconds = (300, 1.0) if options.quick else (5000, 60.0)
     inducing = 64 if options.quick else 512
     return [
         Task(
@@ -55,7 +55,7 @@ def _planes(options: Options) -> list[Task]:
 
 
 def _simulations(options: Options) -> list[Task]:
-    share, seconds = (0.1, 3.0) if options.quick else (1.0, 60.0)
+    share, seconds = (0.05, 1.0) if options.quick else (1.0, 60.0)
     names = ("sim 2",) if options.quick else tuple(SIMULATIONS)
     inducing = 64 if options.quick else 512
     return [
@@ -76,8 +76,8 @@ def _tables(options: Options) -> list[Task]:
     """None without the data."""
     if options.data is None or not (options.data / "uci").is_dir():
         return []
-    n, q = (500, 200) if options.quick else (10_000, 4_000)
-    seconds, inducing = (3.0, 64) if options.quick else (60.0, 512)
+    n, q = (300, 200) if options.quick else (10_000, 4_000)
+    seconds, inducing = (1.0, 64) if options.quick else (60.0, 512)
     names = ("elevators",) if options.quick else _TABLES
     return [
         Task(
