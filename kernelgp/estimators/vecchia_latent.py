@@ -151,7 +151,7 @@ def fit_function(
     Z = options.coordinates.embed(X)
     seen = Observations.of(Z, y, offset=offset, weights=weights, mean=options.mean)
     kernel = options.kernel
-    if options.learns and not options.is_default:
+    if options.learns:
         kernel = _start(options, seen)
     groups = options.coordinates.groups(Z.shape[1])
     standard = read_stationary(kernel)
@@ -201,12 +201,16 @@ def _separate(standard: Any, groups: NDArray[np.int64]) -> Any:
 
 
 def _start(options: LatentOptions, seen: Observations) -> Any:
-    """The kernel as given, or as for standardised inputs: what explains some rows better."""
+    """The kernel as given, or as for standardised data: what explains some rows better."""
     scale = torch.from_numpy(options.x_scale)
-    given = options.kernel
+    given, observed = options.kernel, seen.observed
     if read_stationary(given) is not None and not hasattr(given, "outputscale"):
         given = 1.0 * given
-    candidates = [rescaled_start(given, scale, 1.0), given]
+    # Where there is no link the latent function has the targets' units.
+    unit = read_likelihood(options.likelihood).spread(observed.y, observed.offset)
+    if options.is_default:
+        return rescaled_start(given, torch.ones_like(scale), unit)
+    candidates = [rescaled_start(given, scale, unit), given]
     if not hasattr(given, "expression"):
         return given
     rows = np.random.default_rng(options.seed).permutation(len(seen.points))[:_TRIAL_ROWS]

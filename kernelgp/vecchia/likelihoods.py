@@ -96,9 +96,11 @@ class Likelihood(ABC):
     def widest(self) -> float:
         """The largest latent variance that a fit may try.
 
-        Behind a link more would be certainty, which labels that can be told apart always ask for.
+        Behind a link Laplace's evidence is blind to more: far on the flat side of a link every
+        label is certain at the mode, however wide the posterior, and labels that can be told
+        apart, or of which one is rare, would ask for ever more.
         """
-        return math.inf if self.link == "identity" else 1e3
+        return {"identity": math.inf, "log": 16.0}.get(self.link, 30.0)
 
     def limits(self) -> tuple[Array, Array]:
         """Lowest and highest free numbers, of a fit that begins here."""

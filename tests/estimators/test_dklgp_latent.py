@@ -270,6 +270,19 @@ def test_three_classes_and_their_files(tmp_path):
     np.testing.assert_allclose(tensor.numpy(), found)
 
 
+def test_a_rare_class_stays_rare_where_it_was_not_seen():
+    X, _, new = labels(300)
+    probability = DKLGPClassifier(random_state=0).fit(X, np.arange(300) == 7).predict_proba(new)
+    assert np.median(probability[:, 1]) < 0.05
+
+
+def test_outliers_in_any_units():
+    X, y, new = problem("student_t")
+    one = DKLGPRegressor(likelihood="student_t", random_state=0).fit(X, y)
+    other = DKLGPRegressor(likelihood="student_t", random_state=0).fit(X, 1e6 * y + 1e8)
+    np.testing.assert_allclose(other.predict(new) / 1e6 - 100, one.predict(new), atol=0.03)
+
+
 def test_labels_that_cannot_be_classes_are_refused():
     X, y, _ = labels(50)
     with pytest.raises(ArgumentError, match="y: got one class, 1; give at least two classes"):
