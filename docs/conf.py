@@ -43,6 +43,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
     "image_scrapers": ("gallery_pictures.scrape",),
+    "reset_modules": ("gallery_pictures.tidy",),
+    "reset_modules_order": "after",
     "download_all_examples": False,
     "show_memory": False,
     "abort_on_example_error": True,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sphinx_gallery.scrapers import figure_rst
 
-__all__ = ["scrape"]
+__all__ = ["scrape", "tidy"]
 
 
 def scrape(block, block_vars, gallery_conf):
@@ -17,3 +17,12 @@ def scrape(block, block_vars, gallery_conf):
         shutil.move(picture, path)
         shown.append(path)
     return figure_rst(shown, gallery_conf["src_dir"])
+
+
+def tidy(gallery_conf, script):
+    """Remove what an example saved beside itself: the next build is to begin where this one did."""
+    del script
+    for folder in gallery_conf["examples_dirs"]:
+        for path in (Path(gallery_conf["src_dir"]) / folder).iterdir():
+            if path.suffix in {".gp", ".nc", ".ckpt"}:
+                path.unlink()

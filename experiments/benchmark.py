@@ -9,7 +9,7 @@ from experiments.runs import Run
 
 __all__ = ["NAMES", "Benchmark", "Published", "load"]
 
-NAMES = ("operators", "pde", "regression", "vecchia", "attention")
+NAMES = ("operators", "pde", "regression", "vecchia", "features", "attention")
 """Folders that have a module ``benchmark`` with a ``BENCHMARK``, in the order of the report."""
 
 

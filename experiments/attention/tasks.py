@@ -53,8 +53,8 @@ def tasks(options: Options) -> Sequence[Task]:
 
 def sweep(options: Options) -> Sequence[Task]:
     """The smooth family by length."""
-    lengths = [1024, 4096] if options.quick else [1024, 4096, 16_384, 32_768]
-    return [_family("smooth", n, smooth) for n in lengths]
+    lengths = [1024, 2048, 4096] if options.quick else [1024, 4096, 16_384, 32_768]
+    return [_family("smooth at growing n", n, smooth) for n in lengths]
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

@@ -16,7 +16,7 @@ from experiments.harness import Method, Options, Task
 from kernelgp import FourierFeatures
 from kernelgp.kernels import RBF
 
-__all__ = ["KERNELS", "OURS", "kernel_tasks"]
+__all__ = ["KERNELS", "OURS", "kernel_task", "kernel_tasks"]
 
 OURS = "orthogonal"
 KERNELS = "kernel of normal rows"
@@ -36,10 +36,12 @@ def kernel_tasks(options: Options) -> list[Task]:
     """One for every number of inputs and of columns."""
     sizes = [(16, 256)] if options.quick else [(16, 1024), (64, 1024), (128, 1024), (16, 4096)]
     n = 2_000 if options.quick else 10_000
-    return [_task(d, columns, n) for d, columns in sizes]
+    return [kernel_task(d, columns, n) for d, columns in sizes]
 
 
-def _task(d: int, columns: int, n: int) -> Task:
+def kernel_task(d: int, columns: int, n: int) -> Task:
+    """Features of `n` rows by ours, scikit-learn's and gpytorch's."""
+
     def ours(**options: Any) -> Callable[[NormalRows], Callable[[], Any]]:
         return partial(_transform, lambda rows: _fourier(rows, columns, **options))
 

@@ -187,18 +187,16 @@ def test_a_page_without_runs_says_how_to_make_them(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_sweep_has_three_sizes_and_three_methods_with_ours_among_them(name, tmp_path):
+def test_every_sweep_has_three_sizes_with_ours_and_two_more_methods(name, tmp_path):
     benchmark = load(name)
     for quick in (True, False):
-        tasks = benchmark.sweep(Options(quick, None, tmp_path, 0, fresh=False))
+        options = Options(quick, None, tmp_path, 0, fresh=False)
+        tasks = benchmark.sweep(options)
+        compared = [t for t in tasks if len({m.name for m in t.methods}) >= 3]
         assert len({task.params["n"] for task in tasks}) >= 3
-        for task in tasks:
-            methods = [method.name for method in task.methods]
-            assert benchmark.ours in methods
-            assert len(set(methods)) >= 3
-            assert task.name not in {
-                t.name for t in benchmark.tasks(Options(quick, None, tmp_path, 0, fresh=False))
-            }
+        assert len(compared) >= (3 if quick else 2)
+        assert all(benchmark.ours in {m.name for m in t.methods} for t in tasks)
+        assert {t.name for t in tasks}.isdisjoint(t.name for t in benchmark.tasks(options))
 
 
 SLOW = """

@@ -27,7 +27,7 @@ def test_without_data_simulations_are_left(tmp_path):
     names = [task.name for task in tasks(options(tmp_path, quick=False))]
     assert names[0] == NONZEROS
     assert len(names) == 1 + 4 + 3 * len(SIMULATIONS)
-    assert [task.params["n"] for task in sweep(options(tmp_path))] == [500, 1000]
+    assert [task.params["n"] for task in sweep(options(tmp_path))] == [500, 1000, 2000]
 
 
 def test_simulations_have_unit_variance_and_their_noise():
