@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.ticker import NullFormatter
+
 from experiments.attention.methods import AUTO, KDE, SDPA
 from experiments.harness import Options, Run
 from experiments.table import format_table
@@ -91,6 +93,8 @@ def _draw_errors(runs: Sequence[Run], families: Sequence[str], options: Options)
         axes[0, column].set_xlabel("seconds")
         axes[1, column].set_xlabel("MiB over the inputs")
         for panel in axes[:, column]:
+            # Those between decades run into each other.
+            panel.xaxis.set_minor_formatter(NullFormatter())
             panel.axhline(0.02, color="0.6", linewidth=0.8)
             panel.set_ylim(_FLOOR / 2, 20)
     for panel in axes[:, 0]:
@@ -115,6 +119,7 @@ def _draw_lengths(runs: Sequence[Run], families: Sequence[str], options: Options
             panel.loglog(lengths, seconds, color=COLORS[i], marker=_MARKS[i], label=method)
         panel.set_title(task)
         panel.set_xlabel("n")
+        panel.xaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].set_ylabel("seconds")
     axes[0, 0].legend(fontsize=7)
     return save(figure, options.out / "lengths.png")
