@@ -182,9 +182,21 @@ def condition(
         jitter=max(factor.jitter for factor in factors),
         iterations=max(factor.iterations for factor in factors),
         residual=max(factor.residual for factor in factors),
-        notes=notes,
+        notes=(*notes, *_approximations(models[0], found)),
     )
     return Fitted(kernel, noise, problem, posteriors, report, seed)
+
+
+def _approximations(model: Regression, found: OptimizeReport | None) -> list[str]:
+    """What is not exact about an answer, in words."""
+    if model.covariance.method == "vecchia":
+        return [
+            "the likelihood is Vecchia's: rows are given rows near them, and so are predictions"
+        ]
+    if found is not None and _is_dear(model):
+        least = f"{found.tolerance:.2g} log units"
+        return [f"the search ended where a step promised less than {least}; the posterior is exact"]
+    return []
 
 
 def condition_again(

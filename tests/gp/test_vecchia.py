@@ -170,6 +170,8 @@ def test_a_fit_by_neighbors_is_as_good_as_an_exact_one_and_is_kept(tmp_path):
     near = GPRegressor(method="vecchia", random_state=0).fit(X, y)
     exact = GPRegressor(random_state=0).fit(X, y)
     assert near.report_.optimizer.converged
+    assert "Vecchia" in str(near.report_)
+    assert "Vecchia" not in str(exact.report_)
     assert near.score(new, truth) > exact.score(new, truth) - 2e-3
     np.testing.assert_allclose(near.noise_, exact.noise_, rtol=0.1)
     value, gradient = near.log_marginal_likelihood(near.theta_, eval_gradient=True)
