@@ -21,6 +21,7 @@ from typing_extensions import override
 from kernelgp.arrays import from_torch, give_back
 from kernelgp.features.coupling import Coupling, draw_standard
 from kernelgp.features.map import FeatureMap, Features
+from kernelgp.features.overflow import refuse_overflow
 from kernelgp.features.sampler import dense_normals
 from kernelgp.features.transformer import FeatureTransformer, validate_data
 from kernelgp.random import RandomState
@@ -199,6 +200,10 @@ class _NetworkFeatures(FeatureTransformer):
         depth, activation, bias = self._shape
         choices: Any = {"depth": depth, "activation": activation, "bias_variance": bias}
         return give_back(nngp_kernel(*map(torch.from_numpy, arrays), **choices), X)
+
+    @override
+    def _stream(self, array: Any, device: torch.device) -> Tensor:
+        return refuse_overflow(super()._stream(array, device))
 
     @override
     def _read_kernel(self, d: int, default: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from kernelgp.features.map import FeatureMap, Features
+from kernelgp.features.overflow import refuse_overflow
 from kernelgp.features.transformer import FeatureTransformer
 from kernelgp.kernels import Polynomial
 from kernelgp.random import RandomState
@@ -129,6 +130,10 @@ class PolynomialSketch(FeatureTransformer):
         offset = float(check_positive("offset", self.offset, zero=True))
         gamma = float(check_positive("gamma", self.gamma))
         return SketchMap(d, self.n_components, degree, offset, gamma, generator)
+
+    @override
+    def _stream(self, array: Any, device: torch.device) -> Tensor:
+        return refuse_overflow(super()._stream(array, device))
 
     @override
     def _kernel_of(self, found: Any) -> Any:

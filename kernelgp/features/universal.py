@@ -11,6 +11,7 @@ V. Likhosherstov et al., *Chefs' random tables*, 2022, for M.
 """
 
 import math
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +22,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from kernelgp.arrays import from_torch, give_back
-from kernelgp.errors import ArgumentError
+from kernelgp.errors import ArgumentError, NumericalWarning
 from kernelgp.features.map import FeatureMap, Features
+from kernelgp.features.overflow import refuse_overflow
 from kernelgp.features.transformer import FeatureTransformer
 from kernelgp.random import RandomState
 from kernelgp.validation import check_choice, check_count, check_positive
@@ -30,6 +32,8 @@ from kernelgp.validation import check_choice, check_count, check_positive
 __all__ = ["NEURONS", "UniversalFeatures", "UniversalMap"]
 
 NEURONS = ("sin", "cos", "relu")
+# Of the mean square norm: from there on 10 000 columns have an error above one.
+_LARGE = 10.0
 
 
 class UniversalMap(FeatureMap):
@@ -119,7 +123,8 @@ class UniversalMap(FeatureMap):
 
     def _columns(self, log_size: Tensor, phase: Tensor) -> Tensor:
         """Real and imaginary parts in turn; of an odd number the last is one of them, doubled."""
-        size = log_size.exp()
+        # Beyond that no estimate is worth anything, and `fit` has said so; finite it stays.
+        size = log_size.clamp(max=0.9 * math.log(torch.finfo(log_size.dtype).max)).exp()
         pairs = torch.stack([size * phase.cos(), size * phase.sin()], dim=-1).flatten(-2)
         if self.n_components % 2 == 0:
             return pairs
@@ -207,9 +212,24 @@ class UniversalFeatures(FeatureTransformer):
         return UniversalMap(d, self.n_components, self.activation, 2 * norm**2, generator)
 
     @override
+    def _stream(self, array: Any, device: torch.device) -> Tensor:
+        return refuse_overflow(super()._stream(array, device))
+
+    @override
     def _look_at(self, array: Any) -> None:
         values = array.data if sparse.issparse(array) else array
-        mean_square = float(np.square(values, dtype=np.float64).sum() / array.shape[0])
+        with np.errstate(over="ignore"):
+            mean_square = float(np.square(values, dtype=np.float64).sum() / array.shape[0])
+        if not math.isfinite(mean_square):
+            given = f"values up to {np.abs(values).max():.3g}"
+            raise ArgumentError("X", given, "rescale them: float64 cannot hold their squares")
+        if self.activation != "relu" and mean_square > _LARGE:
+            warnings.warn(
+                f"UniversalFeatures: rows have a mean square norm of {mean_square:.3g}; the error "
+                "grows with its exponential: scale them to a norm near one.",
+                NumericalWarning,
+                stacklevel=3,
+            )
         self._map.get_buffer("square").fill_(mean_square + float(self.weight_norm) ** 2)
 
     @override

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from kernelgp import PolynomialSketch, RandomBinning
+from kernelgp import ArcCosineFeatures, PolynomialSketch, RandomBinning, UniversalFeatures
 from kernelgp.errors import ArgumentError
 
 X = np.random.default_rng(0).normal(size=(15, 3))
@@ -99,3 +99,14 @@ def test_a_sketch_as_a_module_has_gradients():
     x = torch.from_numpy(X[:4]).requires_grad_()
     assert torch.autograd.gradcheck(module, (x,))
     assert module(x.unsqueeze(0)).shape == (1, 4, 8)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [PolynomialSketch(3), UniversalFeatures("sin"), ArcCosineFeatures(2)],
+    ids=lambda e: type(e).__name__,
+)
+def test_rows_whose_features_overflow_are_refused(estimator):
+    estimator.fit(X)
+    with pytest.raises(ArgumentError, match=r"X: got .* rows whose features overflow"):
+        estimator.transform(X * 1e160)

@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 from kernelgp import UniversalFeatures
-from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.errors import ArgumentError, ArgumentTypeError, NumericalWarning
 from kernelgp.features import KAFLinear, SNNKLinear, bundle, nngp_kernel
 
 RNG = np.random.default_rng(0)
@@ -21,6 +21,7 @@ def unit(n, d):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+@pytest.mark.filterwarnings("ignore:UniversalFeatures")
 @parametrize_with_checks(
     [
         UniversalFeatures("sin", 5, random_state=0),
@@ -226,8 +227,15 @@ def test_other_bad_input_is_refused_by_name():
         SNNKLinear(2, 2)(torch.ones(2, 2).double())
     with pytest.raises(ArgumentError, match="n_frequencies: got 0"):
         KAFLinear(2, 2, 0)
+    with pytest.raises(ArgumentError, match=r"X: got values up to 1e\+200"):
+        UniversalFeatures().fit(np.full((3, 2), 1e200))
     made = UniversalFeatures(random_state=0).fit(np.ones((3, 2)))
     with pytest.raises(ArgumentError, match=r"W: got shape \(2, 3\); give \(k, 2\)"):
         made.weights(np.ones((2, 3)))
     with pytest.raises(ArgumentError, match=r"b: got shape \(3,\); give \(2,\)"):
         made.weights(np.ones((2, 2)), np.ones(3))
+
+
+def test_inputs_too_large_for_sines_are_said():
+    with pytest.warns(NumericalWarning, match="mean square norm of 1.2e"):
+        UniversalFeatures().fit(np.full((3, 3), 20.0))

@@ -1,7 +1,8 @@
 """Random features of the nodes of a graph, as a scikit-learn transformer."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -18,6 +19,8 @@ from kernelgp.features.graph.modulation import KERNELS, modulation
 from kernelgp.features.graph.module import GraphModule
 from kernelgp.features.graph.operator import GraphKernelOperator
 from kernelgp.features.graph.walks import COUPLINGS, walk
+from kernelgp.features.held_rows import HeldRows
+from kernelgp.operators.feature import FeatureOperator
 from kernelgp.random import RandomState, as_generator
 from kernelgp.validation import check_positive
 
@@ -153,6 +156,12 @@ class GraphFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         graph = self._read(X)
         return self._features(graph, self._seeds[0]), self._features(graph, self._seeds[1])
 
+    def as_operator(self, X: Any) -> FeatureOperator:
+        """``Φ Φᵀ`` as a lazy operator: products, and solves with noise, by the sparse features."""
+        phi = self.transform(X)
+        like = torch.empty(0, dtype=torch.float32 if phi.dtype == np.float32 else torch.float64)
+        return FeatureOperator(HeldRows(like, _SparseRows(phi)))
+
     def exact(self, X: Any, method: str = "chebyshev") -> GraphKernelOperator:
         """The kernel that the features stand for, as a lazy operator.
 
@@ -274,3 +283,20 @@ class GraphFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not 0 < float(check_positive("stop_probability", self.stop_probability)) < 1:
             given = str(self.stop_probability)
             raise ArgumentError("stop_probability", given, "give a number between 0 and 1")
+
+
+@dataclass(frozen=True, eq=False)
+class _SparseRows:
+    """A sparse array as a `Holder`."""
+
+    phi: scipy.sparse.csr_array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return cast(tuple[int, int], self.phi.shape)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self.phi @ other
+
+    def rmatmul(self, other: Any) -> Any:
+        return self.phi.T @ other

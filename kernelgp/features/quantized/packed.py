@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kernelgp.errors import ArgumentError, ArgumentTypeError
+from kernelgp.features.held_rows import HeldRows
 from kernelgp.features.quantized.bits import centred_products, unpack
 from kernelgp.features.quantized.scheme import Scheme
+from kernelgp.operators.feature import FeatureOperator
 
 __all__ = ["PackedFeatures"]
 
@@ -142,6 +145,11 @@ class PackedFeatures:
             rows = slice(start, start + _ROWS)
             total += self._spelled(rows).T @ values[rows]
         return total
+
+    def as_operator(self) -> FeatureOperator:
+        """``Z Zᵀ`` as a lazy operator: products, and solves with noise, from the bits."""
+        like = torch.empty(0, dtype=torch.float32 if self.dtype == np.float32 else torch.float64)
+        return FeatureOperator(HeldRows(like, self))
 
     def _spelled(self, rows: slice) -> NDArray[Any]:
         planes = self.planes[rows]

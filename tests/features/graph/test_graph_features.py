@@ -268,3 +268,14 @@ def test_another_number_of_nodes_and_a_learned_exact_kernel_are_refused():
 def test_targets_that_teach_nothing_are_refused(y, message):
     with pytest.raises(ArgumentError, match=message):
         GraphFeatures("learnable").fit(random_graph(5, 0.5, 0), y)
+
+
+def test_features_are_an_operator_with_exact_solves():
+    A = random_graph(25, 0.3, 1)
+    features = GraphFeatures(random_state=0).fit(A)
+    op, phi = features.as_operator(A), torch.from_numpy(features.transform(A).toarray())
+    v = torch.randn(25, 2, dtype=torch.float64)
+    assert torch.allclose(op @ v, phi @ (phi.T @ v))
+    dense = phi @ phi.T + 0.5 * torch.eye(25)
+    noisy = op.add_diagonal(torch.tensor(0.5).double())
+    assert torch.allclose(noisy.solve(v), torch.linalg.solve(dense, v))

@@ -310,3 +310,13 @@ def test_packed_features_refuse_what_does_not_fit():
         packed @ np.ones(3)
     with pytest.raises(ArgumentError, match="index: got one for columns"):
         packed[:, 2]
+
+
+def test_packed_features_are_an_operator_with_exact_solves():
+    packed = make(24, output="packed").fit_transform(X)
+    op, Z = packed.as_operator(), torch.from_numpy(packed.to_dense())
+    v = torch.randn(40, 2, dtype=torch.float64)
+    assert torch.allclose(op @ v, Z @ (Z.T @ v))
+    noisy, dense = op.add_diagonal(torch.tensor(0.5).double()), Z @ Z.T + 0.5 * torch.eye(40)
+    assert torch.allclose(noisy.logdet(), dense.logdet())
+    assert torch.allclose(noisy.solve(v), torch.linalg.solve(dense, v))
