@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 _PAIRS = 6
 # A longer step than this, of a log parameter, is cut.
 _LONGEST = 1.5
-_ARMIJO, _MOST_HALVINGS = 1e-4, 12
+_ARMIJO, _MOST_HALVINGS = 1e-4, 8
 # A step that promises less, in natural units of the likelihood, is not worth a pass.
 LEAST_GAIN = 0.1
 _MOST_STEPS = 60
@@ -49,6 +49,7 @@ def climb(
     high: Array,
     on_step: Callable[[P], None] | None = None,
     least_gain: float = LEAST_GAIN,
+    stop: Callable[[P], bool] | None = None,
 ) -> tuple[P, bool]:
     """Go up until no step promises more; the last point, and whether that is why it ended.
 
@@ -64,6 +65,8 @@ def climb(
         Called after every step.
     least_gain : float
         What a step must promise, in natural units.
+    stop
+        Whether a point is so far away that the function is to be made anew.
     """
     pairs: list[tuple[Array, Array]] = []
     for _ in range(_MOST_STEPS):
@@ -86,6 +89,8 @@ def climb(
         now = new
         if on_step is not None:
             on_step(now)
+        if stop is not None and stop(now):
+            break
     return now, False
 
 

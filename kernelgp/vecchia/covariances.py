@@ -20,9 +20,10 @@ from typing_extensions import override
 from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.kernels.stationary import StationaryKernel
 from kernelgp.vecchia.adjoints import column_slopes
-from kernelgp.vecchia.blocks import RATIONAL_QUADRATIC
+from kernelgp.vecchia.blocks import GAUSSIAN, RATIONAL_QUADRATIC
 from kernelgp.vecchia.columns import batched_columns, compiled_columns, ranges
 from kernelgp.vecchia.likelihood import Parameters, Responses, evaluate
+from kernelgp.vecchia.small_sets import covariances
 from kernelgp.vecchia.stationary import Stationary, read_stationary
 
 __all__ = ["Covariance", "StationaryCovariance", "TorchCovariance", "as_covariance"]
@@ -30,8 +31,14 @@ __all__ = ["Covariance", "StationaryCovariance", "TorchCovariance", "as_covarian
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# What is added to every variance, relative to it.
-_JITTER = 1e-8
+# What is added to every variance, relative to it; and where the kernel is, or may be, smooth:
+# there the incomplete factor comes near to breaking down, which looks like evidence.
+_JITTER, _SMOOTH_JITTER = 1e-8, 1e-6
+# Of observations, relative to the variance: what is more precise says no more of a kernel, and
+# makes a smooth one's covariance singular.
+_LEAST_NOISE = 1e-6
+# Of forward differences, in a raw parameter; and points at a time.
+_STEP, _ROWS = 1e-5, 4096
 _LEAST, _MOST = math.log(1e-4), math.log(1e4)
 _SCALES = (math.log(1e-6), math.log(1e6))
 
@@ -152,7 +159,9 @@ class StationaryCovariance(Covariance):
 
     @override
     def columns(self, points: Array, queries: Array, near: Index) -> tuple[Array, Array]:
-        return compiled_columns(self.values, points, queries, near, _JITTER)
+        smooth = self.values.kind in (GAUSSIAN, RATIONAL_QUADRATIC)
+        jitter = _SMOOTH_JITTER if smooth else _JITTER
+        return compiled_columns(self.values, points, queries, near, jitter)
 
     @override
     def slopes(
@@ -182,7 +191,7 @@ class StationaryCovariance(Covariance):
     ) -> tuple[Array, Array]:
         values = self.values
         seen = points if values.columns is None else points[:, list(values.columns)]
-        shares = 1 / np.maximum(precision, 1e-6 * precision.max())
+        shares = _noise(precision, values.outputscale)
         shared = self.groups.max() == 0
         lengthscale = values.lengthscale[:1] if shared else values.lengthscale
         at = Parameters(values.kind, lengthscale, 1 / values.outputscale, values.alpha, 1.0)
@@ -284,11 +293,12 @@ class TorchCovariance(Covariance):
         return values.cpu().numpy(), used
 
     def _columns(self, points: Array, queries: Array, near: Index) -> tuple[Tensor, Array]:
-        device = next(iter(self._module.parameters()), torch.empty(0)).device
         every = points if queries is points else np.concatenate([points, queries])
         own = np.arange(len(queries)) + len(every) - len(queries)
         members = np.hstack([near, own[:, None]])
-        return batched_columns(self._module, torch.from_numpy(every).to(device), members, _JITTER)
+        return batched_columns(
+            self._module, torch.from_numpy(every).to(self._device), members, _SMOOTH_JITTER
+        )
 
     @override
     def slopes(
@@ -310,16 +320,57 @@ class TorchCovariance(Covariance):
     def information(
         self, points: Array, near: Index, precision: Array, H: Array
     ) -> tuple[Array, Array]:
-        # Some hundredth of a unit for every observation, which secant pairs correct.
-        variance = float(np.median(1 / self.columns(points, points[:1], near[:1])[0][:, -1] ** 2))
-        of_mean = H.T @ (H * (precision / (1 + precision * variance))[:, None])
-        of_mean += 1e-6 * np.trace(of_mean) * np.eye(H.shape[1])
-        return 0.02 * len(points) * np.eye(len(self.free)), of_mean
+        variance = float(np.median(self.columns(points, points[:1], near[:1])[0][:, -1] ** -2.0))
+        noise = _noise(precision, variance)
+        P, q = len(self.free), H.shape[1]
+        total, of_mean = np.zeros((P, P)), np.zeros((q, q))
+        for start in range(0, len(points), _ROWS):
+            rows = np.arange(start, min(start + _ROWS, len(points)))
+            v, R = self._noisy(points, near, rows, noise)
+            slopes = np.empty((P, *v.shape))
+            for k in range(P):
+                moved = self.at(self.free + _STEP * np.eye(P)[k])
+                slopes[k] = (moved._noisy(points, near, rows, noise)[0] - v) / _STEP
+            # z = vᵀ y is standard normal, and so is what a parameter does to it but for scale.
+            by_last = slopes[:, :, -1] / v[:, -1]
+            spread = np.einsum("jna,nab->jnb", slopes, R)
+            total += by_last @ by_last.T + np.einsum("jnb,knb->jk", spread, slopes)
+            there = np.hstack([near[rows] >= 0, np.ones((len(rows), 1), np.bool_)])
+            members = np.hstack([near[rows], rows[:, None]])
+            white = np.einsum("na,naq->nq", np.where(there, v, 0.0), H[members])
+            of_mean += white.T @ white
+        return total, of_mean
+
+    def _noisy(self, points: Array, near: Index, rows: Index, noise: Array) -> tuple[Array, Array]:
+        """Columns of these points and the covariances they come from, with noise."""
+        x = torch.from_numpy(points).to(self._device)
+        members = np.hstack([near[rows], rows[:, None]])
+        with torch.no_grad():
+            variances = torch.from_numpy(noise).to(x)
+            v, _ = batched_columns(self._module, x, members, _SMOOTH_JITTER, variances)
+            sets = torch.from_numpy(members).to(x.device)
+            R = covariances(self._module, x[sets.clamp(min=0)])
+            R = R + torch.diag_embed(variances[sets.clamp(min=0)])
+            there = sets >= 0
+            R = torch.where(
+                there.unsqueeze(-1) & there.unsqueeze(-2), R, torch.eye(R.shape[-1]).to(R)
+            )
+        return v.cpu().numpy(), R.cpu().numpy()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self._module.parameters()), torch.empty(0)).device
 
     @property
     @override
     def kernel(self) -> Any:
         return copy.deepcopy(self._module)
+
+
+def _noise(precision: Array, variance: float) -> Array:
+    """The variances of Gaussian observations of these precisions, within reason."""
+    least, most = _LEAST_NOISE * variance, 1 / _LEAST_NOISE * variance
+    return np.clip(1 / np.maximum(precision, 1e-300), least, most)
 
 
 def as_covariance(kernel: Any, d: int, groups: Index | None = None) -> Covariance:

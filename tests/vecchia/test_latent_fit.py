@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kernelgp.errors import ArgumentError
-from kernelgp.kernels import RBF, Matern
+from kernelgp.kernels import RBF, Matern, RationalQuadratic
 from kernelgp.vecchia.blocks import MATERN32
 from kernelgp.vecchia.latent_fit import LatentFit, fit_latent
 from kernelgp.vecchia.likelihoods import Gaussian
@@ -205,3 +205,17 @@ def test_a_few_points_are_fitted(n):
     mean, variance = fit.predict(np.array([[0.5]]))
     assert np.isfinite(mean).all()
     assert (variance > 0).all()
+
+
+@pytest.mark.parametrize(
+    "smooth", [RBF(lengthscale=[0.3, 0.3]), RationalQuadratic(lengthscale=[0.3, 0.3])], ids=repr
+)
+def test_smooth_kernels_are_fitted_where_the_incomplete_factor_is_sound(smooth):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(400, 2))
+    y = rng.poisson(np.exp(np.sin(6 * x[:, 0])))
+    fit = fit_latent(Observations.of(x, y), "poisson", 1.0 * smooth)
+    assert fit.report.converged
+    assert fit.latent.raised == 0
+    mean, _ = fit.predict(x)
+    assert np.sqrt(np.mean((mean - np.sin(6 * x[:, 0])) ** 2)) < 0.2
