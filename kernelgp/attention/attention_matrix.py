@@ -12,8 +12,8 @@ from typing_extensions import override
 from kernelgp.attention.call import check_method
 from kernelgp.attention.door import Call
 from kernelgp.attention.exact import causal_tiles
-from kernelgp.attention.kde import kde_parts
 from kernelgp.attention.methods import METHODS
+from kernelgp.attention.near_far import kde_parts
 from kernelgp.attention.report import Found
 from kernelgp.attention.thinned import thinned_parts
 from kernelgp.attention.tiles import Part, Tile, sum_parts

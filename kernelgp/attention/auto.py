@@ -14,7 +14,7 @@ from torch import Tensor
 from kernelgp.attention.blocks import Blocks
 from kernelgp.attention.door import Call
 from kernelgp.attention.exact import exact
-from kernelgp.attention.kde import default_leaf, kde_parts
+from kernelgp.attention.near_far import default_leaf, kde_parts
 from kernelgp.attention.options import KDEOptions
 from kernelgp.attention.probes import Probes, probe
 from kernelgp.attention.report import Found

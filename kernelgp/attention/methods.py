@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from kernelgp.attention.exact import exact
 from kernelgp.attention.fastmax import FastmaxOptions, fastmax
 from kernelgp.attention.feature_attention import FeatureOptions, feature_attention
-from kernelgp.attention.kde import kde
+from kernelgp.attention.near_far import kde
 from kernelgp.attention.options import KDEOptions
 from kernelgp.attention.report import Found
 from kernelgp.attention.thinned import ThinnedOptions, thinned

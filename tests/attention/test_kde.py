@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernelgp.attention import KDEOptions
 from kernelgp.attention.exact import exact
-from kernelgp.attention.kde import kde, kde_parts
+from kernelgp.attention.near_far import kde, kde_parts
 from kernelgp.attention.tiles import sum_parts
 
 SMALL = KDEOptions(block_query=8, block_key=8, leaf=2, near=2, causal_leaf=16)
