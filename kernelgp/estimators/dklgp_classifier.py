@@ -9,12 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from kernelgp.errors import ArgumentError
 from kernelgp.estimators.base import (
     Scales,
     as_kernel,
@@ -22,8 +18,8 @@ from kernelgp.estimators.base import (
     check_count,
     give_back,
     read_features,
-    read_training,
 )
+from kernelgp.estimators.class_names import read_labeled
 from kernelgp.estimators.coordinates import COORDINATES, Coordinates
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.estimators.vecchia_fit import VecchiaReport
@@ -177,17 +173,7 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         check_count("n_neighbors", self.n_neighbors, least=1)
         check_count("n_neighbors_predict", self.n_neighbors_predict, least=1)
         check_positive("rho", self.rho)
-        if y is None:
-            read_training(self, X, y)  # refuses it in scikit-learn's words
-        names = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
-        names = column_or_1d(names, warn=True)
-        check_classification_targets(names)
-        codes = np.unique(names, return_inverse=True)[1]
-        data = read_training(self, X, codes, sample_weight, device=self.device)
-        classes, codes = np.unique(names[data.kept.numpy()], return_inverse=True)
-        if len(classes) < 2:
-            given = f"one class, {classes.tolist()[0]!r}"
-            raise ArgumentError("y", given, "give at least two classes")
+        data, classes, codes = read_labeled(self, X, y, sample_weight, device=self.device)
         x = data.x.double().cpu().numpy()
         where = Coordinates(self.coordinates)
         where.check(x)

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -18,8 +16,8 @@ from kernelgp.estimators.base import (
     check_choice,
     give_back,
     read_features,
-    read_training,
 )
+from kernelgp.estimators.class_names import read_labeled
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.gp.classification import LaplaceLoss, LatentPrior, learn_by_laplace, mode_of
 from kernelgp.gp.inducing import read_inducing
@@ -334,18 +332,7 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[LabeledRows, Scales]:
         """Rows with numbered labels; sets `classes_`."""
-        if y is None:
-            read_training(self, X, y)  # refuses it in scikit-learn's words
-        names = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
-        names = column_or_1d(names, warn=True)
-        check_classification_targets(names)
-        _, codes = np.unique(names, return_inverse=True)
-        data = read_training(self, X, codes, sample_weight, device=self.device)
-        names = names[data.kept.numpy()]
-        self.classes_, codes = np.unique(names, return_inverse=True)
-        if len(self.classes_) < 2:
-            given = f"one class, {self.classes_.tolist()[0]!r}"
-            raise ArgumentError("y", given, "give at least two classes")
+        data, self.classes_, codes = read_labeled(self, X, y, sample_weight, device=self.device)
         labels = torch.as_tensor(codes, device=data.x.device)
         weights = torch.ones_like(data.x[:, 0]) if data.weights is None else data.weights
         scales = Scales.of(data, normalize_x=self.normalize_x, normalize_y=False)

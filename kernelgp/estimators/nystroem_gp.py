@@ -68,6 +68,7 @@ class NystroemGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
     log_marginal_likelihood_value_ : float
         The bound.
     report_ : OptimizeReport or None
+        None where nothing was learned: without an optimizer, or from constant targets.
 
     References
     ----------
@@ -154,7 +155,8 @@ class NystroemGPRegressor(SaveMixin, RegressorMixin, BaseEstimator):
         fixed = None if given is None else given.to(data.x.device)
         points = self._points(kernel, data.x)
         self.report_ = None
-        if self.optimizer is not None:
+        # Of constant targets there is nothing to learn: every bound would do.
+        if self.optimizer is not None and not bool(scales.constant.all()):
             points = self._learn(kernel, points, rows, white, fixed, scales.x_scale, spread)
         noise = white.noise.detach() if fixed is None else fixed
         with torch.no_grad():

@@ -190,7 +190,11 @@ class Problem:
         many = settings.method == "auto" and len(x) > LARGEST_DENSE
         if many or not isinstance(covariance, DenseCovariance):
             given = f"student_t for {len(x)} rows by {covariance.method}"
-            raise ArgumentError("likelihood", given, f"give up to {LARGEST_DENSE} rows")
+            remedy = (
+                f'give up to {LARGEST_DENSE} rows, or method="cholesky", or use '
+                'DKLGPRegressor(likelihood="student_t")'
+            )
+            raise ArgumentError("likelihood", given, remedy)
         return StudentRegression(*parts, noise_module=noise.module)
 
     def _coregional(self, rows: Tensor | None) -> Any:

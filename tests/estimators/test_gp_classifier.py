@@ -10,7 +10,10 @@ from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process import kernels as sk
 from sklearn.metrics import log_loss
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_sample_weight_equivalence_on_dense_data,
+    parametrize_with_checks,
+)
 
 from kernelgp import GPClassifier
 from kernelgp.errors import ArgumentError, ArgumentTypeError, ConvergenceWarning
@@ -31,6 +34,33 @@ FIXED = 3.0 * RBF(lengthscale=0.9)
 @parametrize_with_checks([GPClassifier(max_iterations=3)])
 def test_scikit_learn_agrees(estimator, check):
     check(estimator)
+
+
+def _drawn(estimator):
+    """What no batches of drawn rows can pass: scikit-learn's SGDClassifier fails it too."""
+    name = "check_sample_weight_equivalence_on_dense_data"
+    return {name: "hyperparameters are learned from batches of rows, whatever their weights"}
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [GPClassifier(method="variational", n_inducing=8, max_epochs=1, max_iterations=2)],
+    expected_failed_checks=_drawn,
+)
+def test_scikit_learn_agrees_with_inducing_points(estimator, check):
+    check(estimator)
+
+
+def test_inducing_values_take_weights_for_rows():
+    estimator = GPClassifier(method="variational", n_inducing=8, optimizer=None)
+    check_sample_weight_equivalence_on_dense_data("GPClassifier", estimator)
+
+
+@pytest.mark.parametrize("method", ["laplace", "variational"])
+def test_a_label_that_is_missing_is_refused(method):
+    X, y = make()
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        GPClassifier(method=method).fit(X, np.where(np.arange(80) == 3, np.nan, y))
 
 
 def test_fixed_hyperparameters_give_scikit_learns_numbers():

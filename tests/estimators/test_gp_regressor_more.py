@@ -114,3 +114,10 @@ def test_draws_vary_as_the_posterior_does_where_it_is_far_narrower_than_the_prio
     # Some 2 % of 1 000 draws; plain random features gave 0.56 to 0.98.
     np.testing.assert_allclose(draws.std(axis=1) / std, 1, atol=0.12)
     np.testing.assert_allclose((draws.mean(axis=1) - mean) / std, 0, atol=0.25)
+
+
+def test_students_noise_for_many_rows_names_who_takes_them():
+    X = np.random.default_rng(0).normal(size=(6001, 2))
+    model = GPRegressor(likelihood="student_t", random_state=0)
+    with pytest.raises(ArgumentError, match=r'DKLGPRegressor\(likelihood="student_t"\)'):
+        model.fit(X, X[:, 0])

@@ -51,6 +51,16 @@ def test_saved_model_predicts_the_same(tmp_path):
     assert np.array_equal(again.predict(X), model.predict(X))
 
 
+@pytest.mark.parametrize("shape", [(40,), (40, 2)])
+def test_constant_targets_are_given_back_without_a_search(shape):
+    X, _ = make(40)
+    model = NystroemGPRegressor(n_inducing=20, random_state=0).fit(X, np.full(shape, 5.0))
+    mean, std = model.predict(X, return_std=True)
+    np.testing.assert_allclose(mean, np.full(shape, 5.0))
+    assert (std > 0).all()
+    assert model.report_ is None
+
+
 def test_several_outputs_are_those_of_each_alone():
     X, y = make()
     options = {"noise": 0.01, "optimizer": None, "n_inducing": 20, "random_state": 0}

@@ -1,0 +1,52 @@
+"""Labels of any kind, read to numbered classes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite
+from torch import Tensor
+
+from kernelgp.errors import ArgumentError
+from kernelgp.estimators.base import Training, read_training
+
+__all__ = ["read_labeled"]
+
+
+def read_labeled(
+    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, *, device: Any
+) -> tuple[Training, NDArray[Any], NDArray[np.int64]]:
+    """Check what a classifier's `fit` got.
+
+    Returns
+    -------
+    data : Training
+        Its y is of no use: it numbers classes among which some may have no weight.
+    classes : ndarray, shape (n_classes,)
+        At least two, sorted.
+    codes : ndarray, shape (n,)
+        The class of each row left, by its place among `classes`.
+
+    Raises
+    ------
+    ValueError
+        scikit-learn's own, where X or y cannot be used.
+    ArgumentError
+        If there are fewer than two classes, or a weight is negative.
+    """
+    if y is None:
+        read_training(estimator, X, y)  # refuses it in scikit-learn's words
+    names = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
+    names = column_or_1d(names, warn=True)
+    assert_all_finite(names, input_name="y")
+    check_classification_targets(names)
+    _, codes = np.unique(names, return_inverse=True)
+    data = read_training(estimator, X, codes, sample_weight, device=device)
+    classes, codes = np.unique(names[data.kept.numpy()], return_inverse=True)
+    if len(classes) < 2:
+        given = f"one class, {classes.tolist()[0]!r}"
+        raise ArgumentError("y", given, "give at least two classes")
+    return data, classes, codes
