@@ -146,7 +146,7 @@ def _merged(seen: Observed) -> Observed:
     Sums then run in the same order however the rows came, so that both fits are the same fit.
     """
     first, which = distinct_rows(np.stack([seen.site, seen.y, seen.offset], axis=-1))
-    weights = np.bincount(which, seen.weights)
+    weights = np.bincount(which, seen.weights).astype(np.float64)
     return Observed(seen.y[first], seen.offset[first], weights, seen.site[first])
 
 
