@@ -145,7 +145,8 @@ def _merged(seen: Observed) -> Observed:
 
     Sums then run in the same order however the rows came, so that both fits are the same fit.
     """
-    first, which = distinct_rows(np.stack([seen.site, seen.y, seen.offset], axis=-1))
+    rows = np.stack([seen.site.astype(np.float64), seen.y, seen.offset], axis=-1)
+    first, which = distinct_rows(rows)
     weights = np.bincount(which, seen.weights).astype(np.float64)
     return Observed(seen.y[first], seen.offset[first], weights, seen.site[first])
 
