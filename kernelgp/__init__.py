@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from kernelgp.estimators.dklgp_classifier import DKLGPClassifier
     from kernelgp.estimators.dklgp_regressor import DKLGPRegressor
+    from kernelgp.estimators.feature_gp_classifier import FeatureGPClassifier
     from kernelgp.estimators.feature_gp_regressor import FeatureGPRegressor
     from kernelgp.estimators.feature_ridge import FeatureRidge
     from kernelgp.estimators.gp_classifier import GPClassifier
@@ -43,6 +44,7 @@ __all__ = [
     "ConvergenceDisplay",
     "DKLGPClassifier",
     "DKLGPRegressor",
+    "FeatureGPClassifier",
     "FeatureGPRegressor",
     "FeatureRidge",
     "FourierFeatures",
@@ -77,6 +79,7 @@ _CLASSES = {
     "ConvergenceDisplay": "kernelgp.estimators.displays",
     "DKLGPClassifier": "kernelgp.estimators.dklgp_classifier",
     "DKLGPRegressor": "kernelgp.estimators.dklgp_regressor",
+    "FeatureGPClassifier": "kernelgp.estimators.feature_gp_classifier",
     "FeatureGPRegressor": "kernelgp.estimators.feature_gp_regressor",
     "FeatureRidge": "kernelgp.estimators.feature_ridge",
     "FourierFeatures": "kernelgp.features.fourier",

@@ -1,8 +1,9 @@
-"""Labels of any kind, read to numbered classes."""
+"""Labels of any kind, read to numbered classes, and what is said of them."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import column_or_1d
@@ -13,11 +14,11 @@ from torch import Tensor
 from kernelgp.errors import ArgumentError
 from kernelgp.estimators.base import Training, read_training
 
-__all__ = ["read_labeled"]
+__all__ = ["log_odds", "read_labeled"]
 
 
 def read_labeled(
-    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, *, device: Any
+    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, *, device: Any, dtype: Any = None
 ) -> tuple[Training, NDArray[Any], NDArray[np.int64]]:
     """Check what a classifier's `fit` got.
 
@@ -44,9 +45,16 @@ def read_labeled(
     assert_all_finite(names, input_name="y")
     check_classification_targets(names)
     _, codes = np.unique(names, return_inverse=True)
-    data = read_training(estimator, X, codes, sample_weight, device=device)
+    data = read_training(estimator, X, codes, sample_weight, dtype=dtype, device=device)
     classes, codes = np.unique(names[data.kept.numpy()], return_inverse=True)
     if len(classes) < 2:
         given = f"one class, {classes.tolist()[0]!r}"
         raise ArgumentError("y", given, "give at least two classes")
     return data, classes, codes
+
+
+def log_odds(probabilities: Tensor) -> Tensor:
+    """Of the second of two classes, shape (m,); of more, log-probabilities, (m, n_classes)."""
+    tiny = torch.finfo(probabilities.dtype).tiny
+    logs = probabilities.clamp(min=tiny).log()
+    return logs[:, 1] - logs[:, 0] if probabilities.shape[-1] == 2 else logs

@@ -19,7 +19,7 @@ from kernelgp.estimators.base import (
     give_back,
     read_features,
 )
-from kernelgp.estimators.class_names import read_labeled
+from kernelgp.estimators.class_names import log_odds, read_labeled
 from kernelgp.estimators.coordinates import COORDINATES, Coordinates
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.estimators.vecchia_fit import VecchiaReport
@@ -235,9 +235,7 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
 
         Of the averaged probabilities, so that its order is theirs.
         """
-        logs = np.log(np.maximum(self._probabilities(X), np.finfo(np.float64).tiny))
-        found = logs[:, 1] - logs[:, 0] if len(self.classes_) == 2 else logs
-        return give_back(torch.from_numpy(found), X)
+        return give_back(log_odds(torch.from_numpy(self._probabilities(X))), X)
 
     def predict_latent(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Means of the latent functions, shape (m,), or (m, n_classes) with more than two.

@@ -17,7 +17,7 @@ from kernelgp.estimators.base import (
     give_back,
     read_features,
 )
-from kernelgp.estimators.class_names import read_labeled
+from kernelgp.estimators.class_names import log_odds, read_labeled
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.gp.classification import LaplaceLoss, LatentPrior, learn_by_laplace, mode_of
 from kernelgp.gp.inducing import read_inducing
@@ -275,10 +275,7 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
 
         Of the averaged probabilities, so that its order is theirs.
         """
-        probabilities = self._probabilities(X)
-        tiny = torch.finfo(probabilities.dtype).tiny
-        logs = probabilities.clamp(min=tiny).log()
-        return give_back(logs[:, 1] - logs[:, 0] if len(self.classes_) == 2 else logs, X)
+        return give_back(log_odds(self._probabilities(X)), X)
 
     def predict_latent(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Means of the latent functions, shape (m,), or (m, n_classes) with more than two.

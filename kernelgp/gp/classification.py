@@ -13,7 +13,7 @@ from kernelgp.gp.offset import Offset
 from kernelgp.gp.optimize import OptimizeReport, as_objective, curvature, learn
 from kernelgp.operators import KernelOperator
 
-__all__ = ["LatentPrior", "learn_by_laplace", "mode_of"]
+__all__ = ["LatentPrior", "latent_bounds", "learn_by_laplace", "mode_of"]
 
 # Rows on which hyperparameters are found first where there are more: an evaluation there costs
 # a hundredth of one on 2 500, and its Hessian makes the first full step a Newton step.
@@ -37,7 +37,7 @@ class LatentPrior:
     def hyperparameters(self, x_scale: Tensor) -> Hyperparameters:
         """Everything that is learned."""
         modules = {"": self.kernel, "mean": self.offset}
-        return Hyperparameters(modules, _bounds(x_scale))
+        return Hyperparameters(modules, latent_bounds(x_scale))
 
     def covariance(self, x: Tensor) -> Tensor:
         """Of one latent function at `x`, dense, with a graph."""
@@ -114,7 +114,7 @@ def _starts(hyper: Hyperparameters, count: int, generator: torch.Generator) -> l
     return list(here + 4 * (draws - 0.5))
 
 
-def _bounds(x_scale: Tensor) -> Bounds:
+def latent_bounds(x_scale: Tensor) -> Bounds:
     """Those of regression, but latent functions have no units: log-odds from 0.01 to 1000."""
     usual = relative_bounds(x_scale, 1.0)
 
