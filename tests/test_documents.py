@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from experiments import __main__ as benchmarks
+from kernelgp.kernels import RBF
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,6 +86,20 @@ def test_the_readmes_attention_runs_as_written(elsewhere):
     assert (names["out"] - expected).abs().max() < 2e-6
     product = names["P"] @ names["v"][0, 0]
     assert (product - expected[0, 0]).abs().max() < 2e-6
+
+
+def test_the_readmes_latent_processes_and_features_run_as_written(elsewhere):
+    (regression,) = (text for text in scripts("README.md") if "gp.partial_fit" in text)
+    wanted = ("DKLGPClassifier()", "FourierFeatures(")
+    rest = [text for text in scripts("README.md") if any(name in text for name in wanted)]
+    names = {"torch": torch}
+    data = regression[: regression.index("gp = ")]
+    exec(compile("\n".join([data, *rest]), "README.md", "exec"), names)
+    rate = np.exp(np.sin(6 * names["X_new"][:, 0]) + names["X_new"][:, 1])
+    assert np.median(abs(names["model"].predict(names["X_new"]) / rate - 1)) < 0.15
+    K = RBF(lengthscale=0.5)(torch.as_tensor(names["X"])).to_dense().detach().numpy()
+    assert abs(names["Z"] @ names["Z"].T - K).max() < 0.1
+    assert names["layer"](torch.zeros(3, 2)).shape == (3, 2048)
 
 
 def test_the_regression_example_draws_its_forecast(elsewhere, capsys):
