@@ -79,7 +79,40 @@ def maximise_evidence(
     OptimizeReport
         Of all rows; seconds are those of the whole search, evaluations those of all rows.
     """
-    begun = time.perf_counter()
+    begun, start = time.perf_counter(), parameters.vector()
+    try:
+        found = _search(
+            parameters, evidence, n, n_restarts, max_iterations, generator,
+            visible=visible, tolerance=tolerance, begin=begin, judge=judge,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        vector = parameters.vector()
+        if torch.equal(vector, start):
+            raise  # there is nothing to keep
+        parameters.clear_gradient()
+        found = OptimizeReport(
+            vector, math.nan, math.nan, 0, 0, 0.0, tolerance, math.inf, interrupted=True,
+            at_bounds=parameters.at_bounds(),
+        )  # fmt: skip
+    found = replace(found, seconds=time.perf_counter() - begun)
+    tell(found, stacklevel=_TO_USER)
+    return found
+
+
+def _search(
+    parameters: Hyperparameters,
+    evidence: Callable[[Tensor | None], Callable[[], Tensor]],
+    n: int,
+    n_restarts: int,
+    max_iterations: int,
+    generator: torch.Generator,
+    *,
+    visible: bool | None,
+    tolerance: float,
+    begin: Callable[[], Tensor | None] | None,
+    judge: bool,
+) -> OptimizeReport:
+    """What `maximise_evidence` does; an interruption leaves a start found so far in the modules."""
     known, starts, interrupted = None if begin is None else begin(), [], None
     if known is None:
         known, starts, interrupted = _from_subsamples(
@@ -90,9 +123,8 @@ def maximise_evidence(
             parameters, evidence, n, known, max_iterations, generator, visible=visible
         )
     if interrupted is not None:
-        tell(interrupted, stacklevel=_TO_USER)
         return interrupted
-    found = learn(
+    return learn(
         parameters,
         _negative(evidence(None)),
         starts=starts,
@@ -104,8 +136,6 @@ def maximise_evidence(
         visible=visible,
         warn=False,
     )
-    tell(found, stacklevel=_TO_USER)
-    return replace(found, seconds=time.perf_counter() - begun)
 
 
 def _likelier(
@@ -172,8 +202,10 @@ def _on_part(
         )
         if found.interrupted:
             return found, torch.eye(len(found.vector), dtype=torch.float64)
-        hessian = curvature(as_objective(parameters, loss), found.vector)
-    parameters.assign(found.vector)
+        try:
+            hessian = curvature(as_objective(parameters, loss), found.vector)
+        finally:
+            parameters.assign(found.vector)
     return found, hessian
 
 

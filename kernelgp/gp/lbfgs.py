@@ -10,6 +10,7 @@ J. Nocedal and S. J. Wright, *Numerical Optimization*, 2nd ed., Springer 2006: a
 two loops), section 3.5 (interpolation), 16.7 (projection on bounds).
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -81,6 +82,8 @@ class OptimizeReport:
         return not self.interrupted and self.gain <= self.tolerance
 
     def __str__(self) -> str:
+        if math.isnan(self.objective):
+            return f"lbfgs: interrupted before it had seen all rows, {self.seconds:.2f} s"
         state = "interrupted" if self.interrupted else "" if self.converged else "not converged"
         text = (
             f"lbfgs: objective {self.objective:.6g}, gradient {self.gradient_norm:.1e} after "

@@ -21,7 +21,7 @@ from kernelgp.gp.vecchia import LEAST_RATIO, VecchiaCovariance, is_compiled, rea
 from kernelgp.kernels import ScaledKernel
 from kernelgp.progress import progress_bar
 from kernelgp.vecchia.fit import VecchiaFit, fit_vecchia
-from kernelgp.vecchia.likelihood import Parameters
+from kernelgp.vecchia.likelihood import Evaluation, Parameters
 
 __all__ = ["can_start", "start_by_vecchia"]
 
@@ -75,6 +75,11 @@ def start_by_vecchia(
     Tensor, shape (p, p), or None
         Of minus the log evidence by `parameters.vector`; None where rows are too nearly one for
         it, and nothing was moved.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The likeliest step so far is left in the modules.
     """
     low, high = parameters.limits()
     rng = np.random.default_rng(seed)
@@ -90,38 +95,58 @@ def start_by_vecchia(
     if module is not None:
         start = replace(start, noise=None)
     first, *later = n_neighbors
+    steps: list[Evaluation] = []
+
+    def settle(found: Evaluation) -> Tensor:
+        """Set the modules to it, and give their vector."""
+        _assign(kernel, found.parameters, found.scale * model.unit)
+        if module is not None:
+            _set(module, "noise", max(found.scale * found.parameters.ratio, 1e-12) * model.unit)
+        vector = parameters.vector().clamp(low, high)
+        parameters.assign(vector)
+        return vector
+
     with progress_bar("start", visible=visible) as bar:
+
+        def keep(now: Evaluation) -> None:
+            steps.append(now)
+            slope = np.abs(now.gradient).max()
+            bar.advance(log_likelihood=now.log_likelihood, gradient=slope)
+
         fit = partial(
             fit_vecchia,
             rows,
             least_gain=least_gain,
             rng=rng,
-            on_step=lambda now: bar.advance(log_likelihood=now.log_likelihood),
+            on_step=keep,
         )
         tries: list[VecchiaFit] = []
-        for i in range(n_restarts + 1):
-            at = start.free()
-            if i:
-                at = at + _PERTURBATION * rng.standard_normal(len(at))
-            tries.append(fit(start.at(at), n_neighbors=first))
-        best = max(tries, key=lambda one: one.evaluation.log_likelihood)
-        for m in later:
-            best = fit(best.parameters, from_sample=False, n_neighbors=m)
-    if not math.isfinite(best.evaluation.log_likelihood):
+        try:
+            for i in range(n_restarts + 1):
+                at = start.free()
+                if i:
+                    at = at + _PERTURBATION * rng.standard_normal(len(at))
+                tries.append(fit(start.at(at), n_neighbors=first))
+            best = max(tries, key=lambda one: one.evaluation.log_likelihood).evaluation
+            for m in later:
+                best = fit(best.parameters, from_sample=False, n_neighbors=m).evaluation
+        except KeyboardInterrupt:
+            if steps:
+                settle(max(steps, key=lambda step: step.log_likelihood))
+            raise
+    if not math.isfinite(best.log_likelihood):
         return None
-    _assign(kernel, best.parameters, best.outputscale * model.unit)
-    if module is not None:
-        _set(module, "noise", max(best.noise, 1e-12) * model.unit)
-    vector = parameters.vector().clamp(low, high)
-    parameters.assign(vector)
+    vector = settle(best)
     approximate = replace(model, covariance=covariance)
 
     def loss() -> Tensor:
         now = noise if module is None else module.noise.double().reshape(())
         return -approximate.log_evidence(kernel, now)
 
-    hessian = curvature(as_objective(parameters, loss), vector)
-    parameters.assign(vector)
+    try:
+        hessian = curvature(as_objective(parameters, loss), vector)
+    finally:
+        parameters.assign(vector)
     return torch.linalg.inv(hessian)
 
 
