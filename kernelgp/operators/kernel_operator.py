@@ -7,7 +7,6 @@ from typing import Any, Literal, Protocol, cast
 import gpytorch
 import torch
 from linear_operator import LinearOperator
-from linear_operator.functions._matmul import Matmul
 from linear_operator.utils.generic import _to_helper
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -18,10 +17,10 @@ from kernelgp.errors import ArgumentError, ArgumentTypeError
 from kernelgp.operators.backends.auto import choose_backend
 from kernelgp.operators.backends.foreign import ForeignEntries
 from kernelgp.operators.backends.fused import FusedEntries
-from kernelgp.operators.door import check_columns, check_fit, check_points, is_same
+from kernelgp.operators.door import check_fit, check_points, is_same
 from kernelgp.operators.kernel_batch import index_kernel
 from kernelgp.operators.noisy import NoisyKernelOperator, diagonal_values
-from kernelgp.operators.positive_definite import PositiveDefinite
+from kernelgp.operators.products import ProductOperator
 from kernelgp.operators.substitute import substitute
 
 __all__ = ["KernelOperator"]
@@ -39,7 +38,7 @@ class _Entries(Protocol):
     def pairs(self, rows: Tensor, columns: Tensor, batch: tuple[Tensor, ...]) -> Tensor: ...
 
 
-class KernelOperator(PositiveDefinite):
+class KernelOperator(ProductOperator):
     """``K(x1, x2)``: products and their gradients in O(n m) time and O(n + m) memory.
 
     Nothing is computed until it is asked for. Gradients reach `x1`, `x2` and every
@@ -182,27 +181,11 @@ class KernelOperator(PositiveDefinite):
         return new
 
     @override
-    def matmul(self, other: Any) -> Any:
-        """``K @ other`` for a tensor of shape (..., m, k) or (m,), or an operator."""
-        if isinstance(other, Tensor):
-            check_columns("rhs", other, self)
-        return super().matmul(other)
-
-    @override
-    def _matmul(self, rhs: Tensor) -> Tensor:
-        return self._product(rhs, transpose=False)
-
-    @override
     def _t_matmul(self, rhs: Tensor) -> Tensor:
         return self._product(rhs, transpose=not self.is_symmetric)
 
-    def _product(self, rhs: Tensor, *, transpose: bool) -> Tensor:
-        if rhs.dim() == 1:
-            return self._product(rhs.unsqueeze(-1), transpose=transpose).squeeze(-1)
-        if torch.is_grad_enabled() and (rhs.requires_grad or self.requires_grad):
-            # Asked by an operator that differentiates through its parts.
-            op = self._transpose_nonbatch() if transpose else self
-            return Matmul.apply(op.representation_tree(), rhs, *op.representation())
+    @override
+    def _plain_product(self, rhs: Tensor, *, transpose: bool) -> Tensor:
         if self.backend == "dense":
             matrix = self._matrix()
             return (matrix.mT if transpose else matrix) @ rhs
@@ -217,12 +200,8 @@ class KernelOperator(PositiveDefinite):
         return self._kept[key]
 
     @override
-    def _bilinear_derivative(
-        self, left_vecs: Tensor, right_vecs: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        if left_vecs.dim() == 1:
-            left_vecs, right_vecs = left_vecs.unsqueeze(-1), right_vecs.unsqueeze(-1)
-        return self._entries.derivative((left_vecs, right_vecs))
+    def _derivative(self, left: Tensor, right: Tensor) -> tuple[Tensor | None, ...]:
+        return self._entries.derivative((left, right))
 
     @override
     def _weighted_derivative(self, weights: Tensor) -> tuple[Tensor | None, ...]:

@@ -7,23 +7,22 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from linear_operator import LinearOperator, to_linear_operator
-from linear_operator.functions._matmul import Matmul
 from torch import Tensor
 from typing_extensions import override
 
 from kernelgp.errors import ArgumentTypeError
 from kernelgp.linalg.protocol import own_columns
-from kernelgp.operators.door import check_columns
 from kernelgp.operators.kernel_operator import KernelOperator
 from kernelgp.operators.noisy import NoisyKernelOperator, diagonal_values
 from kernelgp.operators.positive_definite import PositiveDefinite
+from kernelgp.operators.products import ProductOperator
 from kernelgp.operators.ranks import Ranks
 from kernelgp.operators.shares import Share, share_of
 
 __all__ = ["ShardedOperator", "share_out"]
 
 
-class ShardedOperator(PositiveDefinite):
+class ShardedOperator(ProductOperator):
     """The same matrix as `op`, each product computed in shares by several processes.
 
     Every process runs the same program: it holds the same points, hyperparameters and vectors,
@@ -120,37 +119,13 @@ class ShardedOperator(PositiveDefinite):
         return self._of(self.op._transpose_nonbatch())
 
     @override
-    def matmul(self, other: Any) -> Any:
-        """``A @ other`` for a tensor of shape (..., m, k) or (m,), or an operator."""
-        if isinstance(other, Tensor):
-            check_columns("rhs", other, self)
-        return super().matmul(other)
-
-    @override
-    def _matmul(self, rhs: Tensor) -> Tensor:
-        return self._product(rhs, transpose=False)
-
-    @override
-    def _t_matmul(self, rhs: Tensor) -> Tensor:
-        return self._product(rhs, transpose=True)
-
-    def _product(self, rhs: Tensor, *, transpose: bool) -> Tensor:
-        if rhs.dim() == 1:
-            return self._product(rhs.unsqueeze(-1), transpose=transpose).squeeze(-1)
-        if torch.is_grad_enabled() and (rhs.requires_grad or self.requires_grad):
-            # Asked by an operator that differentiates through its parts.
-            op = self._transpose_nonbatch() if transpose else self
-            return Matmul.apply(op.representation_tree(), rhs, *op.representation())
+    def _plain_product(self, rhs: Tensor, *, transpose: bool) -> Tensor:
         with torch.no_grad():
             return self._share.product(rhs, transpose=transpose)
 
     @override
-    def _bilinear_derivative(
-        self, left_vecs: Tensor, right_vecs: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        if left_vecs.dim() == 1:
-            left_vecs, right_vecs = left_vecs.unsqueeze(-1), right_vecs.unsqueeze(-1)
-        return self._total(self._share.derivative(left_vecs, right_vecs))
+    def _derivative(self, left: Tensor, right: Tensor) -> tuple[Tensor | None, ...]:
+        return self._total(self._share.derivative(left, right))
 
     @override
     def _weighted_derivative(self, weights: Tensor) -> tuple[Tensor | None, ...]:
