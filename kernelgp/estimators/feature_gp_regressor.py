@@ -75,6 +75,7 @@ class FeatureGPRegressor(MapState, SaveMixin, RegressorMixin, BaseEstimator):
         Mean and covariance of the weights.
     log_marginal_likelihood_value_ : float
     report_ : OptimizeReport or None
+        None where nothing was learned: without an optimizer, or from constant targets.
 
     Notes
     -----
@@ -169,7 +170,8 @@ class FeatureGPRegressor(MapState, SaveMixin, RegressorMixin, BaseEstimator):
             return mapping.to(rows.x.device)
 
         self.report_ = None
-        if self.optimizer is not None:
+        # Of constant targets there is nothing to learn: every bound would do.
+        if self.optimizer is not None and not bool(scales.constant.all()):
             bounds = relative_bounds(scales.x_scale, spread)
             kernel = self._learn(kernel, draw, rows, white, fixed, bounds, scales, spread, seed)
         mapping = draw(n_components, kernel)

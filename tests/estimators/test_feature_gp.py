@@ -127,3 +127,9 @@ def test_float32_stays_and_tensors_come_back():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ArgumentError, match=message):
         FeatureGPRegressor(**arguments).fit(X, y)
+
+
+def test_constant_targets_are_given_back_without_a_search():
+    model = FeatureGPRegressor(n_components=50, random_state=0).fit(X, np.full(200, 5.0))
+    np.testing.assert_allclose(model.predict(X), 5.0)
+    assert model.report_ is None
