@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaln, gammaln, roots_jacobi
+from scipy.special import betaln, gammaln, roots_jacobi, xlogy
 
 from kernelgp.errors import ArgumentError
 from kernelgp.validation import check_choice, check_count
@@ -66,7 +66,7 @@ def relative_error(
     last = int(square.max(initial=0.0) * 8 + 60)
     k = np.arange(1, last + 1)
     excess = np.expm1(_log_moments(coupling, d, k))
-    powers = square[..., None] ** (k - 1) * np.exp(-gammaln(k + 1) - square[..., None])
+    powers = np.exp(xlogy(k - 1, square[..., None]) - gammaln(k + 1) - square[..., None])
     spread = np.where(square > 0, np.expm1(square) / np.where(square > 0, square, 1.0), 1.0)
     return 1 + (rows - 1) * (powers * excess).sum(axis=-1) / spread
 
