@@ -1,6 +1,7 @@
 """Pictures of a sweep as inline SVG."""
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ __all__ = ["draw_ratios", "draw_sweep", "inline"]
 
 Spread = tuple[float, float, float]
 Figures = Callable[[Point], Spread | None]
+# Once the colors are used up they come again, with other lines.
+_LINES = ("o-", "s--", "^:")
 
 
 def draw_sweep(points: Sequence[Point], error: str) -> Figure:
@@ -28,7 +31,7 @@ def draw_sweep(points: Sequence[Point], error: str) -> Figure:
     ]
     for panel, x, y, x_label, y_label in panels:
         _draw(panel, points, x, y)
-        panel.set(xlabel=x_label, ylabel=y_label)
+        panel.set(xlabel=x_label, ylabel=textwrap.fill(y_label, 26))
     sizes = sorted({point.n for point in points})
     for panel in axes[0]:
         panel.set_xticks(sizes, [str(n) for n in sizes], minor=False)
@@ -82,9 +85,11 @@ def _draw(axes: Axes, points: Sequence[Point], x: Figures, y: Figures) -> None:
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         if not known:
             continue
-        color = COLORS[i % len(COLORS)]
+        color, line = COLORS[i % len(COLORS)], _LINES[i // len(COLORS) % len(_LINES)]
         across, up = np.array([a for a, _ in known]), np.array([b for _, b in known])
-        axes.plot(across[:, 0], up[:, 0], "o-", color=color, markersize=4, label=method)
+        # An error of nought has no place on a logarithmic axis either.
+        up = np.where(up > 0, up, np.nan)
+        axes.plot(across[:, 0], up[:, 0], line, color=color, markersize=4, label=method)
         axes.vlines(across[:, 0], up[:, 1], up[:, 2], color=color, alpha=0.5)
         axes.hlines(up[:, 0], across[:, 1], across[:, 2], color=color, alpha=0.5)
     axes.set(xscale="log", yscale="log")
