@@ -37,10 +37,13 @@ autosummary_generate = True
 autosummary_imported_members = True
 autosummary_ignore_module_all = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
+# Types in docstrings are prose: "array, shape (n,)" refers to nothing.
+suppress_warnings = ["ref.python"]
 
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples",
-    "gallery_dirs": "gallery",
+    "examples_dirs": ["../examples"],
+    "gallery_dirs": ["gallery"],
     "filename_pattern": r"\.py$",
     "image_scrapers": ("gallery_pictures.scrape",),
     "reset_modules": ("gallery_pictures.tidy",),

@@ -7,7 +7,7 @@ A character transformer of torch's own layers, read at long context with approxi
 It is trained on short pieces with exact attention, on words of a small language that is made up
 here. Then it reads a text of 32 768 letters with `MultiheadAttention(method="auto")`, which
 approximates within a tolerance that it checks, and with the exact one: nearly the same loss, fewer
-seconds.
+seconds. Writes attention.png.
 """
 
 import time
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from kernelgp.attention import MultiheadAttention, attention
+from kernelgp.plotting import COLORS, grid_of_axes, save
 
 WIDTH, HEADS, LAYERS, LETTERS = 64, 1, 2, 27
 SHORT, LONG, STEPS = 256, 32_768, 60
@@ -82,13 +83,19 @@ def main() -> None:
 
     auto.load_state_dict(exact.state_dict())
     unseen = text(LONG, seed=2)[None]
+    took = {}
     with torch.no_grad():
         for name, model in (("exact", exact.eval()), ("auto", auto.eval())):
             started = time.perf_counter()
             loss = model.loss(unseen)
             seconds = time.perf_counter() - started
             print(f"{name:>5} at {LONG} letters: loss {loss.item():.4f} nat, {seconds:.2f} s")
-
+            took[f"{name}\n{loss.item():.4f} nat"] = seconds
+    figure, axes = grid_of_axes(width=4.5, height=2.2)
+    axes[0, 0].barh(list(took), list(took.values()), color=COLORS[:2])
+    axes[0, 0].set_xlabel(f"seconds for {LONG} letters")
+    save(figure, "attention.png")
+    with torch.no_grad():
         # What "auto" did in the first layer, from its report.
         layer = auto.layers[0]
         x = auto.embedding(unseen[:, :-1])
