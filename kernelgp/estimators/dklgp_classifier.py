@@ -8,8 +8,10 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from typing_extensions import override
 
 from kernelgp.estimators.base import (
     Scales,
@@ -19,7 +21,7 @@ from kernelgp.estimators.base import (
     give_back,
     read_features,
 )
-from kernelgp.estimators.class_names import log_odds, read_labeled
+from kernelgp.estimators.class_names import ProbabilityMixin, read_labeled
 from kernelgp.estimators.coordinates import COORDINATES, Coordinates
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.estimators.vecchia_fit import VecchiaReport
@@ -42,7 +44,7 @@ Array = NDArray[np.float64]
 _BATCH = 2**15
 
 
-class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
+class DKLGPClassifier(SaveMixin, ProbabilityMixin, BaseEstimator):
     """Gaussian process classification by Vecchia's approximation, for up to millions of rows.
 
     A latent function with a sparse inverse Cholesky prior is behind a logistic or probit link; its
@@ -217,26 +219,6 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
             device=device,
         )
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable class at the rows of `X`, shape (m,)."""
-        probabilities = self._probabilities(X)
-        return self.classes_[probabilities.argmax(axis=1)]
-
-    def predict_proba(self, X: ArrayLike) -> Any:
-        """Probabilities of the classes in the order of `classes_`, shape (m, n_classes).
-
-        Averages over what is not known of the latent functions: far from the data they tend
-        to those of the prior mean.
-        """
-        return give_back(torch.from_numpy(self._probabilities(X)), X)
-
-    def decision_function(self, X: ArrayLike) -> Any:
-        """Log-odds of the second class, shape (m,); with more, log-probabilities, (m, n_classes).
-
-        Of the averaged probabilities, so that its order is theirs.
-        """
-        return give_back(log_odds(torch.from_numpy(self._probabilities(X))), X)
-
     def predict_latent(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Means of the latent functions, shape (m,), or (m, n_classes) with more than two.
 
@@ -260,7 +242,8 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         x = read_features(self, X, dtype=torch.float64, device="cpu").numpy()
         return [function.marginal(x) for function in self._functions]
 
-    def _probabilities(self, X: Any) -> Array:
+    @override
+    def _probabilities(self, X: Any) -> Tensor:
         columns = []
         for function, (mean, variance) in zip(self._functions_now(), self._moments(X), strict=True):
             like = function.fit.likelihood
@@ -270,9 +253,9 @@ class DKLGPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
             ]
             columns.append(np.concatenate(parts))
         if len(columns) == 1:
-            return np.column_stack([1 - columns[0], columns[0]])
+            return torch.from_numpy(np.column_stack([1 - columns[0], columns[0]]))
         found = np.maximum(np.column_stack(columns), np.finfo(np.float64).tiny)
-        return found / found.sum(axis=1, keepdims=True)
+        return torch.from_numpy(found / found.sum(axis=1, keepdims=True))
 
     def _functions_now(self) -> list[LatentFunction]:
         check_is_fitted(self)

@@ -4,13 +4,14 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from typing_extensions import override
 
 from kernelgp.estimators.base import Scales, check_choice, give_back, read_features, rescaled_start
-from kernelgp.estimators.class_names import log_odds, read_labeled
+from kernelgp.estimators.class_names import ProbabilityMixin, read_labeled
 from kernelgp.estimators.feature_base import MapState, draw_map, start_kernel
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.features.coupling import Coupling, Rotation
@@ -37,7 +38,7 @@ _CONSTANT = 10.0
 _TOLERANCE = 1e-4  # nats
 
 
-class FeatureGPClassifier(MapState, SaveMixin, ClassifierMixin, BaseEstimator):
+class FeatureGPClassifier(MapState, SaveMixin, ProbabilityMixin, BaseEstimator):
     """Gaussian process classification on random Fourier features: O(n D²) time, O(D²) memory.
 
     Bayesian logistic regression on D features, whose posterior is Laplace's: that of
@@ -183,25 +184,6 @@ class FeatureGPClassifier(MapState, SaveMixin, ClassifierMixin, BaseEstimator):
         self._setting = (data.x.dtype, data.x.device)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable class at the rows of `X`, shape (m,)."""
-        probabilities = self._probabilities(X)
-        return self.classes_[probabilities.argmax(dim=-1).cpu().numpy()]
-
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities of the classes in the order of `classes_`, shape (m, n_classes).
-
-        Averages over what is not known of the latent functions.
-        """
-        return give_back(self._probabilities(X), X)
-
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Log-odds of the second class, shape (m,); with more, log-probabilities, (m, n_classes).
-
-        Of the averaged probabilities, so that its order is theirs.
-        """
-        return give_back(log_odds(self._probabilities(X)), X)
-
     def predict_latent(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Means of the latent functions, shape (m,), or (m, n_classes) with more than two.
 
@@ -231,6 +213,7 @@ class FeatureGPClassifier(MapState, SaveMixin, ClassifierMixin, BaseEstimator):
         )
         return weight_moments(self._rebuild_map(device), mode, covariances, constant, x)
 
+    @override
     def _probabilities(self, X: Any) -> Tensor:
         mean, variance = self._moments(X)
         each = logistic_normal(mean, variance.sqrt())

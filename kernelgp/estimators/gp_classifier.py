@@ -5,9 +5,10 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from typing_extensions import override
 
 from kernelgp.errors import ArgumentError
 from kernelgp.estimators.base import (
@@ -17,7 +18,7 @@ from kernelgp.estimators.base import (
     give_back,
     read_features,
 )
-from kernelgp.estimators.class_names import log_odds, read_labeled
+from kernelgp.estimators.class_names import ProbabilityMixin, read_labeled
 from kernelgp.estimators.storage import SaveMixin
 from kernelgp.gp.classification import LaplaceLoss, LatentPrior, learn_by_laplace, mode_of
 from kernelgp.gp.inducing import read_inducing
@@ -45,7 +46,7 @@ _STATE = (
 )
 
 
-class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
+class GPClassifier(SaveMixin, ProbabilityMixin, BaseEstimator):
     """Gaussian process classification: logistic for two classes, softmax for more.
 
     Parameters
@@ -257,26 +258,6 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
             "inducing_shift_": found.posterior.shift.cpu().numpy(),
         }
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable class at the rows of `X`, shape (m,)."""
-        probabilities = self._probabilities(X)
-        return self.classes_[probabilities.argmax(dim=-1).cpu().numpy()]
-
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities of the classes in the order of `classes_`, shape (m, n_classes).
-
-        Averages over what is not known of the latent functions: far from the data they tend
-        to those of the prior mean.
-        """
-        return give_back(self._probabilities(X), X)
-
-    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Log-odds of the second class, shape (m,); with more, log-probabilities, (m, n_classes).
-
-        Of the averaged probabilities, so that its order is theirs.
-        """
-        return give_back(log_odds(self._probabilities(X)), X)
-
     def predict_latent(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Means of the latent functions, shape (m,), or (m, n_classes) with more than two.
 
@@ -385,6 +366,7 @@ class GPClassifier(SaveMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return read_features(self, X, dtype=torch.float64, device=self._device)
 
+    @override
     def _probabilities(self, X: Any) -> Tensor:
         x = self._read_features(X)
         mean, covariance = self._posterior_now().moments(x)
